@@ -1,0 +1,70 @@
+# Everything a fresh clone needs. `make demo` explains real photographs; `make test` shows that the answers hold.
+# Needs Python 3.11 or newer with pip, and make. Nothing is installed outside this folder.
+
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+
+PYTHON  ?= python3
+WORKERS ?= 2
+BIN     := .venv/bin
+TOOLS   := .tools
+
+# One thread a process: with two test workers on two cores, more threads only wait for each other.
+export OMP_NUM_THREADS ?= 1
+export UV_PYTHON_DOWNLOADS := never
+export UV_PYTHON           := $(PYTHON)
+export UV_PROJECT_ENVIRONMENT := .venv
+
+# uv from the path if there is one, else fetched once into $(TOOLS).
+UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
+
+.PHONY: help setup demo test lint format types bench pointing docs clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: .venv/.demo  ## explain real photographs, rendered scenes and digits; prints where the report is
+	$(BIN)/pellucid demo
+
+test: .venv/.setup  ## run all tests on two workers; a folder or name: make test ARGS="tests/images -k alpha"
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+lint: .venv/.setup  ## style and suspicious code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/.setup  ## put the code in its usual form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: .venv/.setup  ## types, strict on the public surface
+	$(BIN)/pyright
+
+bench: .venv/.setup  ## speed against Captum and pytorch-grad-cam; writes benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/speed.py $(ARGS)
+
+pointing: .venv/.setup  ## how often the map shown first hits the part that decides, on fresh scenes
+	$(BIN)/python benchmarks/pointing.py $(ARGS)
+
+docs: .venv/.setup  ## the pages as static HTML in site/
+	$(BIN)/python docs/build.py $(ARGS)
+
+setup: .venv/.setup  ## the whole development environment in .venv
+
+clean:  ## remove everything that was made here, the environment too
+	rm -rf .venv $(TOOLS) uv.lock site build dist pellucid-report pellucid-demo .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --inexact: neither of the two environments takes away what the other brought.
+.venv/.demo: pyproject.toml | $(UV)
+	$(UV) sync --inexact --extra real
+	touch $@
+
+.venv/.setup: pyproject.toml | $(UV)
+	$(UV) sync --inexact --all-extras --all-groups
+	touch $@ .venv/.demo
+
+$(TOOLS)/bin/uv:
+	$(PYTHON) -m pip install --quiet --target $(TOOLS) 'uv>=0.9'

@@ -1,0 +1,242 @@
+"""The documentation as static HTML that opens from disk, with no request to anywhere.
+
+    make docs                              everything, into site/
+    make docs ARGS="--without-pictures"    the words alone, in a second
+
+Pages are Markdown: docs/*.md, docs/methods/*.md and the three of the project itself. Every method's card gets a picture
+made here by running the method on a rendered scene with a shipped model. A link that leads nowhere fails the build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment
+from markdown_it import MarkdownIt
+from mdit_py_plugins.anchors import anchors_plugin
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import TextLexer, get_lexer_by_name
+from pygments.util import ClassNotFound
+
+ROOT = Path(__file__).parent.parent
+PROJECT_PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+MODELS = ("testbed:cnn", "testbed:vit")  # the second for methods that read attention
+SCENE_SEED = 5
+
+
+@dataclass(frozen=True)
+class Page:
+    """One Markdown file and where its HTML goes, both relative to the root and to the site."""
+
+    source: Path
+    target: Path
+    title: str
+    text: str
+
+    @property
+    def method(self) -> str | None:
+        """The method whose card this is."""
+        return self.target.stem if self.target.parent.name == "methods" and self.target.stem != "index" else None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Build the documentation into static HTML.")
+    parser.add_argument("--out", type=Path, default=ROOT / "site")
+    parser.add_argument("--without-pictures", action="store_true", help="leave out the pictures of the method cards")
+    options = parser.parse_args(arguments)
+    pages = read_pages()
+    if options.out.exists():
+        shutil.rmtree(options.out)
+    options.out.mkdir(parents=True)
+    shutil.copytree(ROOT / "docs" / "images", options.out / "images")
+    pictures: dict[str, Path] = {}
+    if not options.without_pictures:
+        pictures = draw_methods([page.method for page in pages if page.method], options.out)
+    for page in pages:
+        target: Path = options.out / page.target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(render(page, pages, pictures), encoding="utf-8")
+    dead = dead_links(options.out)
+    for line in dead:
+        print(line, file=sys.stderr)
+    print(f"{len(pages)} pages, {len(pictures)} pictures: {options.out / 'index.html'}")
+    return 1 if dead else 0
+
+
+def read_pages() -> list[Page]:
+    """Every page, in the order of the navigation: the index, the questions, the project, the methods."""
+    docs = ROOT / "docs"
+    sources = [
+        docs / "index.md",
+        *sorted(path for path in docs.glob("*.md") if path.name != "index.md"),
+        *(ROOT / name for name in PROJECT_PAGES),
+        *sorted((docs / "methods").glob("*.md")),
+    ]
+    return [_read(path) for path in sources]
+
+
+def render(page: Page, pages: Sequence[Page], pictures: dict[str, Path]) -> str:
+    """The page as one HTML file: styles inside, links to its sisters, the method's picture under the heading."""
+    body: str = _markdown().render(page.text)
+    body = re.sub(r'href="(?!https?:)([^"#]*)\.md(#[^"]*)?"', _html_link, body)
+    if page.method in pictures:
+        up = "../" * (len(page.target.parts) - 1)
+        picture = f'<img src="{up}{pictures[page.method]}" alt="{page.title} on a rendered scene">'
+        body = body.replace("</h1>", f"</h1>\n<p>{picture}</p>", 1)
+    up = "../" * (len(page.target.parts) - 1)
+    return (
+        Environment(autoescape=True, trim_blocks=True)
+        .from_string(TEMPLATE)
+        .render(page=page, pages=pages, body=body, up=up, style=STYLE + _code_style())
+    )
+
+
+def draw_methods(names: Sequence[str], site: Path) -> dict[str, Path]:
+    """One PNG per method, made by running it; the first shipped model for which the method is defined is used."""
+    import pellucid as pl
+
+    models = [pl.load(spec) for spec in MODELS]
+    frames = pl.testbed.scenes(SCENE_SEED, count=1).frames()
+    folder = Path("methods") / "pictures"
+    (site / folder).mkdir(parents=True)
+    drawn: dict[str, Path] = {}
+    for name in names:
+        for model in models:
+            try:
+                heat = pl.attribute(model, frames, name)
+            except pl.errors.MethodUnavailable:
+                if model is models[-1]:
+                    raise
+                continue
+            heat.save(site / folder / f"{name}.png")
+            drawn[name] = folder / f"{name}.png"
+            break
+    return drawn
+
+
+def dead_links(site: Path) -> list[str]:
+    """`page: link` for every link or picture of the site that leads to no file, or to no heading of one."""
+    return [
+        f"{page.relative_to(site)}: {link} leads nowhere"
+        for page in sorted(site.rglob("*.html"))
+        for link in re.findall(r'(?:href|src)="([^"]+)"', page.read_text(encoding="utf-8"))
+        if not re.match(r"https?:|mailto:|data:", link) and not _leads_somewhere(page, link)
+    ]
+
+
+# --- below: parts ---
+
+
+def _read(source: Path) -> Page:
+    text = source.read_text(encoding="utf-8")
+    heading = re.search(r"^# (.+)$", text, flags=re.MULTILINE)
+    if heading is None:
+        raise SystemExit(f"{source.relative_to(ROOT)} has no first heading (# …).")
+    relative = source.relative_to(ROOT)
+    inside_docs = relative.parts[0] == "docs"
+    if not inside_docs:  # a page of the project lies beside the others on the site, so `docs/` leaves its links
+        text = text.replace("](docs/", "](")
+    target = Path(*relative.parts[1:]) if inside_docs else relative
+    return Page(relative, target.with_suffix(".html"), heading[1].replace("`", ""), text)
+
+
+def _markdown() -> MarkdownIt:
+    renderer = MarkdownIt("commonmark", {"html": True, "highlight": _highlight}).enable(["table", "strikethrough"])
+    return renderer.use(anchors_plugin, max_level=3)
+
+
+def _highlight(code: str, language: str, _attributes: str) -> str:
+    try:
+        lexer = get_lexer_by_name(language) if language else TextLexer()
+    except ClassNotFound:
+        lexer = TextLexer()
+    return f'<pre class="code">{highlight(code, lexer, HtmlFormatter[str](nowrap=True))}</pre>'
+
+
+def _code_style() -> str:
+    light = HtmlFormatter[str](style="default").get_style_defs(".code")
+    dark = HtmlFormatter[str](style="github-dark").get_style_defs(".code")
+    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
+
+
+def _html_link(match: re.Match[str]) -> str:
+    """`../ARCHITECTURE.md` of a page in docs lies beside it on the site."""
+    path = re.sub(r"^\.\./((?:\.\./)*[A-Z]+)$", r"\1", match[1])
+    return f'href="{path}.html{match[2] or ""}"'
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    path, _, heading = link.partition("#")
+    target = page.parent / path if path else page
+    if not target.is_file():
+        return False
+    return not heading or f'id="{heading}"' in target.read_text(encoding="utf-8")
+
+
+TEMPLATE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ page.title }} · pellucid</title>
+<style>
+{{ style | safe }}
+</style>
+</head>
+<body>
+<nav>
+<a class="home" href="{{ up }}index.html">pellucid</a>
+{% for other in pages if not other.method and other.target.name != "index.html" %}
+<a href="{{ up }}{{ other.target.as_posix() }}"{% if other is sameas page %} aria-current="page"{% endif %}>
+{{- other.title }}</a>
+{% endfor %}
+{% if pages | selectattr("method") | list %}
+<details{% if page.method %} open{% endif %}><summary>Methods</summary>
+{% for other in pages if other.method %}
+<a href="{{ up }}{{ other.target.as_posix() }}"{% if other is sameas page %} aria-current="page"{% endif %}>
+{{- other.title }}</a>
+{% endfor %}
+</details>
+{% endif %}
+</nav>
+<main>
+{{ body | safe }}
+</main>
+</body>
+</html>
+"""
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c1f24; --paper: #fcfcfa; --line: #d9dadd; --link: #0b5fa5; --code: #f3f3f0; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e6e3; --paper: #15171a; --line: #33373d; --link: #7db8ee; --code: #1e2126; }
+}
+* { box-sizing: border-box; }
+body { margin: 0; display: grid; grid-template-columns: 15rem minmax(0, 46rem); gap: 3rem; justify-content: center;
+  color: var(--ink); background: var(--paper); font: 1rem/1.6 system-ui, sans-serif; }
+nav { position: sticky; top: 0; height: 100vh; overflow: auto; padding: 2rem 0 2rem 1rem; font-size: .92rem; }
+nav a, summary { display: block; padding: .15rem 0; color: inherit; text-decoration: none; cursor: pointer; }
+nav a:hover, nav a[aria-current] { color: var(--link); }
+nav .home { font-weight: 700; font-size: 1.1rem; margin-bottom: .8rem; }
+nav details a { padding-left: .8rem; }
+main { padding: 2rem 1rem 5rem; }
+h1 { line-height: 1.2; } h2 { margin-top: 2.4rem; border-bottom: 1px solid var(--line); }
+a { color: var(--link); } img { max-width: 100%; height: auto; }
+code, pre { font: .88em/1.5 ui-monospace, monospace; } code { background: var(--code); padding: .1em .3em; }
+pre { background: var(--code); padding: .8rem 1rem; overflow-x: auto; border-radius: 6px; } pre code { padding: 0; }
+pre.code { background: var(--code); }
+table { border-collapse: collapse; display: block; overflow-x: auto; }
+th, td { border-bottom: 1px solid var(--line); padding: .35rem .7rem .35rem 0; text-align: left; vertical-align: top; }
+@media (max-width: 800px) { body { display: block; } nav { position: static; height: auto; padding: 1rem; } }
+@media print { nav { display: none; } body { display: block; } }
+"""
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Seeds, progress, memory and training: work that knows no model under study."""

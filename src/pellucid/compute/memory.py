@@ -1,0 +1,79 @@
+"""How much may be held at once, and what to do when it was too much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from pellucid.errors import MemoryBudgetError, RequestError
+
+GIB = 2**30
+_DEFAULT_SHARE = 0.25
+_UNKNOWN_AVAILABLE = 4 * GIB
+# Past this a larger batch no longer runs faster: the activations leave the cache (CPU) or the card is full (GPU).
+_LARGEST_BATCH = {"cpu": 32, "cuda": 256}
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The memory one request may use for what a model holds while it runs, in bytes."""
+
+    size: int
+
+    @classmethod
+    def of(cls, gib: float | None, device: torch.device | None = None) -> Budget:
+        """`gib` GiB, or a quarter of what is free where None. Raises RequestError unless positive."""
+        if gib is None:
+            return cls(int(_available(device) * _DEFAULT_SHARE))
+        if not gib > 0:
+            raise RequestError(f"The memory budget is {gib} GiB; expected a number above 0.")
+        return cls(int(gib * GIB))
+
+    def batch(self, sample_bytes: int, device: torch.device | None = None) -> int:
+        """Samples that fit at once, at least one."""
+        ceiling = _LARGEST_BATCH.get(device.type if device else "cpu", 64)
+        return max(1, min(ceiling, self.size // max(1, sample_bytes)))
+
+
+def _available(device: torch.device | None) -> int:
+    if device is not None and device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return _UNKNOWN_AVAILABLE
+    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+    return int(fields["MemAvailable"].split()[0]) * 1024
+
+
+def halving(run: Callable[[int], Result], size: int) -> tuple[Result, int]:
+    """`run(size)`, with half the size again and again while memory does not suffice.
+
+    returns: the answer and the size that fitted
+    Raises MemoryBudgetError when not even one sample fits.
+    """
+    while True:
+        try:
+            return run(size), size
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise MemoryBudgetError(
+                    "Not even one sample fits into memory. Use smaller pictures, a smaller model or another device."
+                ) from error
+            size = max(1, size // 2)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryBudgetError):
+        return False
+    text = str(error).lower()
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    )

@@ -1,0 +1,492 @@
+"""Evidence: the record of passes over one batch for one target. It remembers, so nothing is computed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pellucid import hooks
+from pellucid.compute.memory import Budget, halving
+from pellucid.engine.edits import Edit, Replace
+from pellucid.engine.recording import Recording, Wanted, additive_bias, gradients, record, score, settled
+from pellucid.errors import MethodUnavailable, RequestError
+from pellucid.images import baselines
+from pellucid.subject import VisionModel
+from pellucid.subject.layers import LayerTree, to_grid
+from pellucid.values import (
+    Activation,
+    Attention,
+    AttentionGradient,
+    BiasGradient,
+    Class,
+    Gradient,
+    Layer,
+    Need,
+    Predicted,
+    Preprocess,
+    Rule,
+    Seed,
+    Target,
+    Text,
+)
+
+_SHARES_OF_GRADIENT_PASS = 3  # a graph holds activations, their gradients and copies
+_PERTURBATION_FILL = "blur"
+
+
+@dataclass
+class Passes:
+    """Passes made so far, per picture. A backward counts as two forwards in `cost`."""
+
+    forwards: float = 0.0
+    backwards: float = 0.0
+
+    @property
+    def cost(self) -> float:
+        return self.forwards + 2 * self.backwards
+
+    def add(self, forwards: float = 0.0, backwards: float = 0.0) -> None:
+        self.forwards += forwards
+        self.backwards += backwards
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """Where a transformer's tokens lie: `prefix` tokens, then `rows` x `columns` of the picture."""
+
+    prefix: int
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class BiasTerm:
+    """The constant a module adds per channel, and the target's gradient on the module's output.
+
+    on_grid:  gradient where the output lies on a grid, None where it does not
+    off_grid: gradient summed over everything else (prefix tokens, windows, vectors)
+    """
+
+    name: str
+    bias: Float[Tensor, "channel"]
+    on_grid: Float[Tensor, "batch channel h w"] | None
+    off_grid: Float[Tensor, "batch channel"]
+
+
+class Evidence:
+    """What a model did on one batch, for one target per picture.
+
+    Ask and it is there: the first question runs one forward that keeps everything planned, the first question for a
+    gradient one backward. Values come as float32 and detached; layers as [batch channel h w].
+    """
+
+    def __init__(
+        self, model: VisionModel, inputs: Tensor, targets: Sequence[Target], *, wanted: Wanted, seed: Seed,
+        budget: Budget, edits: Sequence[Edit] = (), passes: Passes | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.inputs, self.seed = model, inputs, seed
+        self.passes = passes or Passes()
+        self.notes: list[str] = []
+        self._targets = tuple(targets)
+        self._wanted, self._budget, self._edits = wanted, budget, tuple(edits)
+        self._recording: Recording | None = None
+        self._by_rule: dict[str, Tensor] = {}
+        self._fills: dict[str, Tensor] = {}
+        self._plain: tuple[Tensor, Tensor] | None = None
+
+    # -- what it is about -------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the model input."""
+        return int(self.inputs.shape[-2]), int(self.inputs.shape[-1])
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """One per picture; "the predicted class" has become that class."""
+        if any(isinstance(target, Predicted) for target in self._targets):
+            self._answers()
+        return self._targets
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        return self.model.preprocess
+
+    @property
+    def layers(self) -> LayerTree:
+        """The model's layers at this input size."""
+        return self.model.layers_at(self.size)
+
+    @property
+    def token_grid(self) -> TokenGrid:
+        """Where the tokens of its blocks lie. Raises MethodUnavailable for a model without token blocks."""
+        layers = [self.layers[name] for name in self.layers.blocks]
+        if not layers or layers[-1].grid is None:
+            raise MethodUnavailable("Attention", "it has no sequence of token blocks.", ("grad_cam", "occlusion"))
+        return TokenGrid(layers[-1].prefix_tokens, *layers[-1].grid)
+
+    @property
+    def token_pooling(self) -> Literal["class", "mean"]:
+        """Which tokens the head reads: the class token, or the mean over the grid."""
+        return "class" if self.layers.blocks and self.layers.blocks[-1] in self.layers.silent else "mean"
+
+    def note(self, text: str) -> None:
+        """A remark the result carries on."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    # -- the shared pass --------------------------------------------------------------------------------------------
+
+    def output(self) -> Float[Tensor, "batch classes"]:
+        """The model's outputs."""
+        return self._answers()[0]
+
+    def score(self) -> Float[Tensor, "batch"]:
+        """The target's value."""
+        return self._answers()[1]
+
+    def probabilities(self) -> Float[Tensor, "batch classes"]:
+        """The outputs as probabilities, 0 to 1."""
+        return self.model.probabilities(self.output())
+
+    def activation(self, layer: Layer | str) -> Float[Tensor, "batch channel h w"]:
+        """What the layer put out."""
+        address = self._address(layer)
+        recording = self._recorded(Wanted(layers=frozenset([address.name])))
+        return to_grid(recording.kept[address.name].detach(), address).float()
+
+    def gradient(self, layer: Layer | str) -> Float[Tensor, "batch channel h w"]:
+        """The target's gradient with respect to the layer's output."""
+        address = self._address(layer)
+        recording = self._recorded(Wanted(layers=frozenset([address.name]), gradients=True))
+        gradient = self._natural(recording, recording.kept[address.name])
+        if not bool(gradient.abs().sum() > 0):
+            self.note(f"No gradient reaches {address.name}; {self.layers.why}.")
+        return to_grid(gradient, address).float()
+
+    def input_gradient(self, rule: str | None = None) -> Float[Tensor, "batch channel height width"]:
+        """The target's gradient with respect to the input.
+
+        rule: `guided` or `deconvnet` change what rectifiers do on the way back; one backward each
+        Raises MethodUnavailable where the model has no rectifier that the rule could change.
+        """
+        if rule is None:
+            recording = self._recorded(Wanted(gradients=True))
+            return self._natural(recording, recording.leaf).float()
+        if rule not in self._by_rule:
+            recording = self._recorded(Wanted(gradients=True, rules=True))
+            self._check_rule(recording, rule)
+            (found,) = gradients(recording, [recording.leaf], rule)
+            self.passes.add(backwards=1)
+            self._by_rule[rule] = found.float()
+        return self._by_rule[rule]
+
+    def attention(self) -> tuple[Float[Tensor, "batch head token token"], ...]:
+        """Attention probabilities over all tokens, one per block, rows are queries.
+
+        Raises MethodUnavailable for models without attention and for attention within windows.
+        """
+        recording = self._recorded(Wanted(attention=True))
+        return tuple(entry.detach().float() for entry in self._global_attention(recording))
+
+    def attention_gradient(self) -> tuple[Float[Tensor, "batch head token token"], ...]:
+        """The target's gradient with respect to each block's attention probabilities."""
+        recording = self._recorded(Wanted(attention=True, gradients=True))
+        return tuple(self._natural(recording, entry).float() for entry in self._global_attention(recording))
+
+    def early_attention_gradients(self) -> tuple[Float[Tensor, "batch head token token"], ...]:
+        """For each block, the gradient of the target read from that block's own output, on its own attention.
+
+        The rest of the blocks is skipped and the model's own head reads the block's tokens. Each block costs the head's
+        forward and a backward through one block.
+        """
+        blocks = self.layers.blocks
+        recording = self._recorded(Wanted(attention=True, gradients=True, layers=frozenset(blocks)))
+        probabilities = self._global_attention(recording)
+        if len(probabilities) != len(blocks):
+            raise MethodUnavailable("LeGrad", f"its {len(blocks)} blocks hold {len(probabilities)} attentions; one each is "
+                                    "needed.", ("chefer", "attention_rollout"))  # fmt: skip
+        found: list[Tensor] = []
+        for block, entry in zip(blocks, probabilities, strict=True):
+            early = self._score_read_at(recording, block)
+            (gradient,) = gradients(recording, [entry], scores=early)
+            found.append(gradient.float())
+        self.passes.add(backwards=1)  # one block each, together one backward
+        return tuple(found)
+
+    def bias_terms(self) -> Iterator[BiasTerm]:
+        """Every module that adds a constant, with the target's gradient on its output."""
+        recording = self._recorded(Wanted(biases=True, gradients=True))
+        for name, (output, module) in recording.biases.items():
+            layer = self.layers.entries.get(name) or self.layers.entries[name.split("#")[0]]
+            yield _bias_term(layer, self._natural(recording, output).float(), additive_bias(module), len(self))
+
+    # -- changed inputs ---------------------------------------------------------------------------------------------
+
+    def fill(self, kind: str) -> Float[Tensor, "batch channel height width"]:
+        """What removed pixels become: `blur`, `mean`, `noise`, `black`, `white`, `zero`, in model input space."""
+        if kind not in self._fills:
+            self._fills[kind] = baselines.fill(self.inputs, kind, self.preprocess, self.seed.child("fill", kind))
+        return self._fills[kind]
+
+    def scores_at(self, points: Iterable[Tensor], *, probability: bool = False) -> Iterator[Float[Tensor, "batch"]]:
+        """The target's value at changed inputs, each [batch channel height width], in order.
+
+        probability: read class targets as probabilities, 0 to 1
+        """
+        yield from self._streamed(points, lambda block, targets: self._scores_of(block, targets, probability), 1, 0)
+
+    def gradients_at(self, points: Iterable[Tensor], rule: str | None = None) -> Iterator[Tensor]:
+        """The target's gradient at changed inputs, each [batch channel height width], in order."""
+        yield from self._streamed(points, lambda block, targets: self._gradient_of(block, targets, rule), 1, 1)
+
+    def tail_scores(self, layer: Layer | str, activations: Iterable[Tensor]) -> Iterator[Float[Tensor, "batch"]]:
+        """The target's value when the layer hands on each of `activations`, [batch channel h w], instead."""
+        address = self._address(layer)
+
+        def run(block: Tensor, targets: Sequence[Target]) -> Tensor:
+            inputs = self.inputs.repeat(len(block) // len(self), 1, 1, 1)
+            edit = Replace(address, block)
+            return record(self.model, inputs, targets, Wanted(), [*self._edits, edit]).scores.clone()
+
+        yield from self._streamed(activations, run, 1, 0)
+
+    def accumulate(
+        self, masks: Iterable[Float[Tensor, "mask h w"]], weigh: Callable[[Tensor, Tensor], Tensor], *,
+        fill: str = _PERTURBATION_FILL, probability: bool = True,
+    ) -> Float[Tensor, "batch height width"]:  # fmt: skip
+        """The sum over masks of `weigh(mask, score)`, where a mask of 1 shows the picture and 0 the fill.
+
+        weigh: gets masks [mask 1 height width] and scores [mask batch 1 1], gives what is summed over the first axis
+        """
+        hidden = self.fill(fill)
+        total = torch.zeros(len(self), *self.size, device=self.inputs.device)
+        for chunk in masks:
+            shown = chunk.to(self.inputs)
+            points = (self.inputs * mask + hidden * (1 - mask) for mask in shown)
+            scores = torch.stack(list(self.scores_at(points, probability=probability)))
+            total += weigh(shown[:, None], scores[:, :, None, None]).sum(dim=0)
+        return total
+
+    def at(self, inputs: Float[Tensor, "batch channel height width"]) -> Evidence:
+        """The same question at other inputs; its passes count here."""
+        return Evidence(self.model, inputs, self.targets, wanted=self._wanted, seed=self.seed, budget=self._budget,
+                        edits=self._edits, passes=self.passes)  # fmt: skip
+
+    @contextmanager
+    def edited(self, *edits: Edit) -> Iterator[Evidence]:
+        """Evidence of the same question with changes inside the model; on the way out it is released."""
+        changed = Evidence(self.model, self.inputs, self.targets, wanted=Wanted(), seed=self.seed, budget=self._budget,
+                           edits=[*self._edits, *edits], passes=self.passes)  # fmt: skip
+        try:
+            yield changed
+        finally:
+            changed.release()
+
+    def release(self) -> None:
+        """Lets go of the graph; what was already asked for stays."""
+        self._recording = None
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _address(self, layer: Layer | str) -> Layer:
+        return layer if isinstance(layer, Layer) else self.layers[layer]
+
+    def _answers(self) -> tuple[Tensor, Tensor]:
+        if self._recording is not None:
+            return self._recording.outputs.detach().clone(), self._recording.scores.detach().clone()
+        if self._plain is None:
+            if self.model.differentiable and self._wanted != Wanted():
+                self._recorded(Wanted())
+                return self._answers()
+            self._plain = self._read_plainly()
+            self.passes.add(forwards=1)
+        return self._plain
+
+    def _recorded(self, wanted: Wanted) -> Recording:
+        if not self.model.differentiable:
+            raise MethodUnavailable("This method", "it is a black box: it shows neither gradients nor layers.",
+                                    ("occlusion", "rise", "lime", "kernel_shap"))  # fmt: skip
+        if self._recording is None or not wanted <= self._recording.wanted:
+            if self._recording is not None:
+                wanted = wanted | self._recording.wanted
+            self._recording = None
+            self._wanted = self._wanted | wanted
+            self._recording = record(self.model, self.inputs, self._targets, self._wanted, self._edits)
+            self._targets = self._recording.targets
+            self.passes.add(forwards=1)
+        return self._recording
+
+    def _natural(self, recording: Recording, tensor: Tensor) -> Tensor:
+        """The natural gradient of one kept tensor; the first request computes those of all kept ones."""
+        if not recording.found:
+            kept = [recording.leaf, *recording.kept.values(), *recording.attention]
+            kept += [output for output, _ in recording.biases.values()]
+            unique = list({id(entry): entry for entry in kept if entry.requires_grad}.values())
+            found = gradients(recording, unique)
+            recording.found.update({id(entry): gradient for entry, gradient in zip(unique, found, strict=True)})
+            self.passes.add(backwards=1)
+        return recording.found[id(tensor)]
+
+    def _check_rule(self, recording: Recording, rule: str) -> None:
+        if not recording.rule.rectifiers and not recording.rule.smooth:
+            raise MethodUnavailable(
+                f"The {rule} rule", "it has no ReLU or other activation that the rule could change.",
+                ("gradient", "integrated_gradients"),
+            )  # fmt: skip
+        if not recording.rule.rectifiers:
+            kinds = ", ".join(sorted(recording.rule.smooth))
+            self.note(f"{rule}: the model has {kinds} instead of ReLU; the rule is applied by analogy.")
+
+    def _global_attention(self, recording: Recording) -> list[Tensor]:
+        if not recording.attention:
+            raise MethodUnavailable("Attention", "it has no attention.", ("grad_cam", "layer_cam", "occlusion"))
+        found = [entry for entry in recording.attention if entry.ndim == 4 and entry.shape[0] == len(self)]
+        try:
+            tokens = self.token_grid
+        except MethodUnavailable:
+            found = []
+        else:
+            count = tokens.prefix + tokens.rows * tokens.columns
+            found = [entry for entry in found if entry.shape[-2] == entry.shape[-1] == count]
+        if not found:
+            shape = list(recording.attention[-1].shape)
+            raise MethodUnavailable(
+                "Attention", f"its attention ({shape}) does not run between all tokens of the picture, as within windows.",
+                ("grad_cam", "layer_cam", "occlusion"),
+            )  # fmt: skip
+        return found
+
+    def _score_read_at(self, recording: Recording, block: str) -> Tensor:
+        """The target's value when the model's head reads this block's tokens, in the recorded graph."""
+        network = self.model.network
+        assert network is not None
+        early = recording.kept[self.layers[block].name]
+        names = [name.split("#")[0] for name in self.layers.blocks]
+        stand_ins = {network.get_submodule(name): _passing(early) for name in names}
+        with hooks.guest(network), torch.inference_mode(False), torch.enable_grad(), hooks.bypassed(stand_ins):
+            raw = self.model.run(recording.leaf.detach().clone())
+        outputs = self.model.outputs.read(raw, len(self))
+        return score(self.targets, outputs, lambda name: to_grid(recording.kept[name], self.layers[name]).float())
+
+    def _streamed(
+        self, points: Iterable[Tensor], run: Callable[[Tensor, Sequence[Target]], Tensor], forwards: int, backwards: int
+    ) -> Iterator[Tensor]:
+        """`run` over blocks of several points at once, as many as memory allows; results point by point."""
+        batch = len(self)
+        shares = _SHARES_OF_GRADIENT_PASS if backwards else 1
+        room = max(1, self._budget.batch(self.model.sample_bytes * shares, self.inputs.device) // batch)
+        waiting: list[Tensor] = []
+        source = iter(points)
+        while True:
+            waiting.extend(point for point, _ in zip(source, range(room - len(waiting)), strict=False))
+            if not waiting:
+                return
+            block = list(waiting)
+            answer, used = halving(
+                lambda count, block=block: run(torch.cat(block[:count]), self.targets * len(block[:count])), len(block)
+            )
+            room = min(room, used) if used < len(block) else room
+            self.passes.add(forwards * used, backwards * used)
+            yield from answer.split(batch)
+            waiting = waiting[used:]
+
+    def _scores_of(self, inputs: Tensor, targets: Sequence[Target], probability: bool) -> Tensor:
+        if not self._edits and all(target.reads == "output" for target in targets):
+            outputs = self.model._outputs_of(inputs)  # noqa: SLF001
+        else:
+            recording = record(self.model, inputs, targets, Wanted(), self._edits)
+            if not probability:
+                return recording.scores.clone()
+            outputs = recording.outputs.clone()
+        if probability and all(isinstance(target, (Class, Text)) for target in targets):
+            rows = torch.arange(len(targets), device=outputs.device)
+            index = torch.tensor([target.index for target in targets], device=outputs.device)  # type: ignore[union-attr]
+            return self.model.probabilities(outputs)[rows, index]
+        if any(target.reads != "output" for target in targets):
+            return record(self.model, inputs, targets, Wanted(), self._edits).scores.clone()
+        return score(targets, outputs, _unread)
+
+    def _gradient_of(self, inputs: Tensor, targets: Sequence[Target], rule: str | None) -> Tensor:
+        recording = record(self.model, inputs, targets, Wanted(gradients=True, rules=rule is not None), self._edits)
+        if rule is not None:
+            self._check_rule(recording, rule)
+        (found,) = gradients(recording, [recording.leaf], rule or "natural")
+        return found.float()
+
+    def _read_plainly(self) -> tuple[Tensor, Tensor]:
+        if self._edits or any(target.reads != "output" for target in self._targets):
+            recording = record(self.model, self.inputs, self._targets, Wanted(), self._edits)
+            self._targets = recording.targets
+            return recording.outputs.clone(), recording.scores.clone()
+        outputs = self.model.predict(self.inputs, self._budget)
+        self._targets = settled(self._targets, outputs)
+        return outputs, score(self._targets, outputs, _unread)
+
+
+def look(
+    model: VisionModel,
+    inputs: Float[Tensor, "batch channel height width"],
+    target: Any = None,
+    *,
+    needs: Iterable[Need] = (),
+    layers: Iterable[Layer | str] = (),
+    seed: int | Seed = 0,
+    memory: float | None = None,
+) -> Evidence:
+    """Evidence over a batch of model input, planned for all of `needs` so that they share one forward and backward.
+
+    target: see `pellucid.subject.targets.resolve`; None is the predicted class of each picture
+    layers: where activations and gradients will be asked for
+    memory: GiB that passes may take; None is a quarter of what is free
+
+    Raises ShapeError, TargetError, UnknownLayer.
+    """
+    ours = model.check_input(inputs)
+    asked = set(needs)
+    tree = model.layers_at((int(ours.shape[-2]), int(ours.shape[-1]))) if model.differentiable else None
+    names = frozenset((layer if isinstance(layer, Layer) else _known(tree, layer)).name for layer in layers)
+    wanted = Wanted(
+        layers=names if asked & {Activation, Gradient} or not asked else frozenset(),
+        attention=bool(asked & {Attention, AttentionGradient}),
+        biases=BiasGradient in asked,
+        rules=any(isinstance(need, Rule) for need in asked),
+        gradients=any(need.gradient for need in asked),
+    )
+    seed = seed if isinstance(seed, Seed) else Seed(seed)
+    budget = Budget.of(memory, model.device)
+    return Evidence(model, ours, model.resolve(target, len(ours)), wanted=wanted, seed=seed, budget=budget)
+
+
+def _known(tree: LayerTree | None, name: str) -> Layer:
+    if tree is None:
+        raise RequestError(f"The model is a black box: it has no layer {name!r}.")
+    return tree[name]
+
+
+def _bias_term(layer: Layer, gradient: Tensor, bias: Tensor, batch: int) -> BiasTerm:
+    if layer.kind == "map" and layer.spatial:
+        grid = to_grid(gradient, layer)
+        return BiasTerm(layer.name, bias, grid, grid.new_zeros(grid.shape[:2]))
+    if layer.kind == "tokens":
+        tokens = gradient.transpose(0, 1) if layer.order == "tbc" else gradient
+        return BiasTerm(layer.name, bias, to_grid(gradient, layer), tokens[:, : layer.prefix_tokens].sum(dim=1))
+    channels_last = gradient.movedim(1, -1) if layer.kind == "map" and layer.order == "nchw" else gradient
+    return BiasTerm(layer.name, bias, None, channels_last.reshape(batch, -1, len(bias)).sum(dim=1))
+
+
+def _passing(tokens: Tensor) -> Callable[..., Tensor]:
+    return lambda *_args, **_kwargs: tokens
+
+
+def _unread(name: str) -> Tensor:
+    raise AssertionError(f"layer {name} was not recorded")

@@ -1,0 +1,207 @@
+"""One recorded pass: which tensors of a running model were kept, inside or outside the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid import hooks
+from pellucid.engine.edits import Edit
+from pellucid.hooks import BackwardRule
+from pellucid.subject import VisionModel
+from pellucid.subject.layers import first_tensor, to_grid
+from pellucid.values import Class, Predicted, Target
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a pass is to keep beside its outputs."""
+
+    layers: frozenset[str] = frozenset()
+    attention: bool = False
+    biases: bool = False
+    rules: bool = False
+    gradients: bool = False
+
+    def __or__(self, other: Wanted) -> Wanted:
+        return Wanted(self.layers | other.layers, self.attention or other.attention, self.biases or other.biases,
+                      self.rules or other.rules, self.gradients or other.gradients)  # fmt: skip
+
+    def __le__(self, other: Wanted) -> bool:
+        return self | other == other
+
+
+@dataclass
+class Recording:
+    """What one pass left behind.
+
+    leaf:   the input the gradients refer to
+    kept:   layer outputs as the model made them, by name
+    biases: output and bias of every module that adds one, by name
+    scores: the target's value per sample, in the graph when gradients were wanted
+    """
+
+    leaf: Tensor
+    outputs: Tensor
+    scores: Tensor
+    targets: tuple[Target, ...]
+    kept: dict[str, Tensor]
+    attention: list[Tensor]
+    biases: dict[str, tuple[Tensor, nn.Module]]
+    rule: BackwardRule
+    wanted: Wanted
+    found: dict[int, Tensor] = field(default_factory=dict)  # natural gradients, by id of the kept tensor
+
+
+def record(
+    model: VisionModel, inputs: Tensor, targets: Sequence[Target], wanted: Wanted, edits: Sequence[Edit] = ()
+) -> Recording:
+    """One forward of the model over `inputs`, keeping what is wanted; the model is a guest."""
+    assert model.network is not None
+    reads = {target.reads for target in targets} - {"output"}
+    layers = {name: model.layers_at(_size(inputs))[name] for name in wanted.layers | reads}
+    kept: dict[str, Tensor] = {}
+    biases: dict[str, tuple[Tensor, nn.Module]] = {}
+    attention: list[Tensor] = []
+    rule = BackwardRule()
+    edited = {edit.layer.name: edit for edit in edits}
+    addresses = {layer.name for layer in layers.values()} | set(edited)
+    names = {address.split("#")[0] for address in addresses}
+    biased = _biased(model.network) if wanted.biases else set[str]()
+
+    def on_output(name: str, call: int, module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
+        tensor = first_tensor(output)
+        if tensor is None:
+            return None
+        address = f"{name}#{call}" if f"{name}#{call}" in addresses else name
+        if address in edited:
+            tensor = edited[address](tensor)
+        held = _in_graph(tensor) if wanted.gradients else tensor
+        if address in addresses:
+            kept[address] = held
+        if name in biased:
+            biases[f"{name}#{call}"] = (held, module)
+        # The model goes on with a copy, so that an in-place operation cannot change what is kept.
+        return _swapped(output, held.clone())
+
+    def on_attention(probabilities: Tensor) -> None:
+        attention.append(probabilities)
+
+    with ExitStack() as stack:
+        stack.enter_context(hooks.guest(model.network))
+        stack.enter_context(torch.inference_mode(False) if wanted.gradients else torch.inference_mode())
+        stack.enter_context(torch.set_grad_enabled(wanted.gradients))
+        if names | biased:
+            stack.enter_context(hooks.watched(model.network, sorted(names | biased), on_output))
+        if wanted.rules:
+            stack.enter_context(hooks.switchable_rectifiers(rule))
+        if wanted.attention:
+            stack.enter_context(hooks.captured_attention(on_attention))
+        leaf = inputs.detach().to(model.dtype)
+        leaf = leaf.clone().requires_grad_() if wanted.gradients else leaf
+        # A first in-place operation of the model must not meet a leaf.
+        raw = model._guarded(_size(inputs), lambda: model.run(leaf.clone()))  # noqa: SLF001
+        outputs = model.outputs.read(raw, len(inputs))
+        resolved = settled(targets, outputs)
+        scores = score(resolved, outputs, lambda name: to_grid(kept[layers[name].name], layers[name]).float())
+    return Recording(leaf, outputs, scores, resolved, kept, attention, biases, rule, wanted)
+
+
+def settled(targets: Sequence[Target], outputs: Tensor) -> tuple[Target, ...]:
+    """The targets with "the predicted class" replaced by the class these outputs rank first."""
+    if not any(isinstance(target, Predicted) for target in targets):
+        return tuple(targets)
+    best = outputs.detach().argmax(dim=-1).tolist()
+    return tuple(
+        Class(best[at]) if isinstance(target, Predicted) else target for at, target in enumerate(targets)
+    )
+
+
+def score(targets: Sequence[Target], outputs: Tensor, read: Callable[[str], Tensor]) -> Tensor:
+    """The value of each sample's target, [batch] float32."""
+    values = lambda target: outputs if target.reads == "output" else read(target.reads)  # noqa: E731
+    groups: dict[Target, list[int]] = {}
+    for index, target in enumerate(targets):
+        groups.setdefault(target, []).append(index)
+    if len(groups) == 1:
+        target = next(iter(groups))
+        return target(values(target)).float()
+    rows = torch.empty(len(targets), dtype=torch.float32, device=outputs.device)
+    pieces = [(target(values(target)[index]).float(), index) for target, index in groups.items()]
+    order = [at for _, index in pieces for at in index]
+    places = torch.empty_like(rows, dtype=torch.long)
+    places[torch.tensor(order, device=rows.device)] = torch.arange(len(order), device=rows.device)
+    return torch.cat([piece for piece, _ in pieces])[places]
+
+
+def gradients(recording: Recording, of: Iterable[Tensor], rule: str = "natural", scores: Tensor | None = None) -> list[Tensor]:
+    """One backward of the summed scores to all of `of`, under a rule; zeros where no gradient arrives."""
+    tensors = list(of)
+    recording.rule.name = rule
+    try:
+        total = (recording.scores if scores is None else scores).sum()
+        if not total.requires_grad:
+            return [torch.zeros_like(tensor) for tensor in tensors]
+        with torch.inference_mode(False), torch.enable_grad():
+            found = torch.autograd.grad(total, tensors, retain_graph=True, allow_unused=True)
+    finally:
+        recording.rule.name = "natural"
+    pairs = zip(found, tensors, strict=True)
+    return [torch.zeros_like(tensor) if gradient is None else gradient for gradient, tensor in pairs]
+
+
+def _in_graph(tensor: Tensor) -> Tensor:
+    if tensor.requires_grad or not tensor.is_floating_point():
+        return tensor
+    return tensor.detach().requires_grad_()  # frozen so far: the graph begins here
+
+
+def _swapped(output: Any, tensor: Tensor) -> Any:
+    if isinstance(output, Tensor):
+        return tensor
+    if isinstance(output, dict):
+        key = next(key for key, value in output.items() if isinstance(value, Tensor))
+        changed = output.copy() if type(output) is dict else output
+        changed[key] = tensor
+        return changed
+    position = next(index for index, value in enumerate(output) if isinstance(value, Tensor))
+    parts = [*output[:position], tensor, *output[position + 1 :]]
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+
+
+def _biased(network: nn.Module) -> set[str]:
+    """Modules that add a constant: convolutions and linear maps with bias, batch norms, whatever says so itself."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.modules.batchnorm._BatchNorm)  # noqa: SLF001
+    return {
+        name
+        for name, module in network.named_modules()
+        if hasattr(module, "additive_bias")
+        or isinstance(module, kinds) and (module.bias is not None or isinstance(module, kinds[-1]))
+    }
+
+
+def additive_bias(module: nn.Module) -> Tensor:
+    """The constant a module adds per channel: its bias, or beta - gamma * mean / deviation of a batch norm.
+
+    A module of the user's own says it with a method `additive_bias()`.
+    """
+    own = getattr(module, "additive_bias", None)
+    if own is not None:
+        return own().detach().float()
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
+        assert module.running_mean is not None and module.running_var is not None
+        slope = (module.running_var.float() + module.eps).rsqrt()
+        slope = slope if module.weight is None else slope * module.weight.float()
+        bias = 0.0 if module.bias is None else module.bias.float()
+        return (bias - slope * module.running_mean.float()).detach()
+    assert isinstance(module.bias, Tensor)
+    return module.bias.detach().float()
+
+
+def _size(inputs: Tensor) -> tuple[int, int]:
+    return int(inputs.shape[-2]), int(inputs.shape[-1])

@@ -1,0 +1,184 @@
+"""Every error pellucid raises on purpose, one class per cause.
+
+PellucidError
+├── ImageError            a picture cannot be read
+├── ShapeError            a tensor or map has the wrong shape
+├── TargetError           what is to be explained does not exist in this model
+│   └── UnknownClass      no class of that name or number
+├── UnknownLayer          no layer of that name
+├── UnknownMethod         no method or metric of that name
+├── MethodUnavailable     the method is not defined for this model, with the reason and what to use instead
+├── AmbiguousOutput       the model returns several things that could be its answer
+├── ModelError            the model cannot be run as asked
+│   └── LoadError         the model cannot be loaded
+├── MissingExtra          an optional library is needed
+├── PreprocessError       pictures were given to a model of unknown preprocessing
+├── MemoryBudgetError     one single sample does not fit the memory allowed
+├── MapError              a map cannot be drawn
+├── FileError             a file of results cannot be read or written
+├── SceneError            a testbed scene is asked for that cannot be
+└── RequestError          an option has a value it cannot have
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+
+def nearest(name: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Up to three names one may have meant, upper and lower case alike."""
+    folded = {entry.lower(): entry for entry in known}
+    return tuple(folded[match] for match in get_close_matches(str(name).lower(), list(folded), n=3, cutoff=0.5))
+
+
+def _hint(names: Sequence[str]) -> str:
+    return f" Nearest: {', '.join(names)}." if names else ""
+
+
+class PellucidError(Exception):
+    """Something went wrong that the message explains."""
+
+
+class ImageError(PellucidError, ValueError):
+    """A picture cannot be read."""
+
+    def __init__(self, name: str, problem: str, remedy: str) -> None:
+        self.name, self.problem, self.remedy = name, problem, remedy
+        super().__init__(f"{name}: {problem} {remedy}")
+
+
+class ShapeError(PellucidError, ValueError):
+    """A tensor or map has the wrong shape."""
+
+    def __init__(self, name: str, *, got: object, expected: str, remedy: str = "") -> None:
+        self.name, self.got, self.expected = name, got, expected
+        super().__init__(f"{name} has shape {_shape(got)}; expected {expected}.{' ' + remedy if remedy else ''}")
+
+
+def _shape(got: object) -> str:
+    return str(list(got)) if isinstance(got, (tuple, list)) else str(got)
+
+
+class TargetError(PellucidError, ValueError):
+    """What is to be explained does not exist in this model, or does not fit the pictures."""
+
+
+class UnknownClass(TargetError):
+    """No class of that name or number."""
+
+    def __init__(self, asked: object, labels: Sequence[str]) -> None:
+        self.asked, self.count = asked, len(labels)
+        last = len(labels) - 1
+        if isinstance(asked, str):
+            self.nearest = nearest(asked, labels)
+            super().__init__(
+                f"The model has no class {asked!r}.{_hint(self.nearest)} It has {len(labels)} classes, 0 to {last}."
+            )
+        else:
+            self.nearest = (labels[last],) if labels else ()
+            super().__init__(
+                f"Class {asked} does not exist: the model has {len(labels)} classes, 0 to {last} (the last is "
+                f"{labels[last]!r})."
+            )
+
+
+class UnknownLayer(PellucidError, LookupError):
+    """The model has no layer of that name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.nearest = name, nearest(name, known)
+        super().__init__(
+            f"The model has no layer {name!r}.{_hint(self.nearest)} `pellucid layers` lists all {len(known)}."
+        )
+
+
+class UnknownMethod(PellucidError, LookupError):
+    """There is no method (or metric) of that name."""
+
+    def __init__(self, name: str, known: Sequence[str], kind: str = "method") -> None:
+        self.name, self.nearest = name, nearest(name, known)
+        super().__init__(f"There is no {kind} {name!r}.{_hint(self.nearest)} `pellucid methods` lists all {len(known)}.")
+
+
+class MethodUnavailable(PellucidError, ValueError):
+    """The method is not defined for this model."""
+
+    def __init__(self, method: str, reason: str, instead: Sequence[str] = ()) -> None:
+        self.method, self.reason, self.instead = method, reason, tuple(instead)
+        advice = f" Use {' or '.join(instead)} instead." if instead else ""
+        super().__init__(f"{method} cannot explain this model: {reason}{advice}")
+
+
+class AmbiguousOutput(PellucidError, ValueError):
+    """The model returns several things that could be its answer."""
+
+    def __init__(self, found: dict[str, str]) -> None:
+        self.found = found
+        listing = "; ".join(f"{key}: {shape}" for key, shape in found.items()) or "nothing that is a tensor"
+        super().__init__(
+            f"The model's answer is not clear. It returns {listing}. Name the part to explain: "
+            f"pl.wrap(model, output=KEY), or a callable that picks it."
+        )
+
+
+class ModelError(PellucidError, RuntimeError):
+    """The model cannot be run as asked."""
+
+
+class LoadError(ModelError):
+    """The model cannot be loaded."""
+
+    def __init__(self, spec: str, problem: str, remedy: str = "") -> None:
+        self.spec, self.problem, self.remedy = spec, problem, remedy
+        super().__init__(f"{spec}: {problem}{' ' + remedy if remedy else ''}")
+
+
+class MissingExtra(PellucidError, ImportError):
+    """An optional library is needed."""
+
+    def __init__(self, library: str, extra: str, purpose: str) -> None:
+        self.library, self.extra = library, extra
+        super().__init__(
+            f"{purpose} needs the library {library!r}, which is not installed. "
+            f"Install it with: pip install 'pellucid[{extra}]'"
+        )
+
+
+class PreprocessError(PellucidError, ValueError):
+    """Pictures were given to a model whose preprocessing is unknown."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(
+            f"{model} does not say how a picture becomes its input. Say it: pl.wrap(model, preprocess=pl.Preprocess("
+            f"size=(224, 224), resize=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))), "
+            f"or give a float tensor [batch 3 height width] that is model input already."
+        )
+
+
+class MemoryBudgetError(PellucidError, MemoryError):
+    """One single sample does not fit the memory allowed."""
+
+
+class RequestError(PellucidError, ValueError):
+    """An option has a value it cannot have."""
+
+
+class SceneError(PellucidError, ValueError):
+    """A testbed scene is asked for that cannot be: an unknown field, value, task or shipped net."""
+
+
+class MapError(PellucidError, ValueError):
+    """A map cannot be drawn."""
+
+
+class FileError(PellucidError, OSError):
+    """A file of results cannot be read or written."""
+
+    def __init__(self, path: object, problem: str, remedy: str) -> None:
+        self.path, self.problem, self.remedy = str(path), problem, remedy
+        super().__init__(f"{path}: {problem} {remedy}")
+
+    def __str__(self) -> str:  # OSError would print its arguments
+        return f"{self.path}: {self.problem} {self.remedy}"

@@ -1,0 +1,292 @@
+"""The only file that reaches into a running model: hooks, modes, changed backward rules, captured attention.
+
+The caller's model is a guest. Everything here is a context manager that leaves modes, flags, hooks and random state as
+they were, also after an exception. One lock per network keeps two threads from seeing each other's changes; hooks fire
+only in the thread that placed them.
+"""
+
+from __future__ import annotations
+
+import threading
+import types
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+_locks: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
+_locks_guard = threading.Lock()
+_CHECKPOINT_FLAGS = ("grad_checkpointing", "gradient_checkpointing")  # timm, transformers
+
+
+@contextmanager
+def guest(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode and to ourselves; on the way out every flag is what it was."""
+    with _lock(network), ExitStack() as restore:
+        modules = list(network.modules())
+        training = [module for module in modules if module.training]
+        restore.callback(_set_flags, training, "training", True)
+        _set_flags(training, "training", False)
+        for flag in _CHECKPOINT_FLAGS:
+            # Recomputing in the backward pass would run our hooks twice.
+            flagged = [module for module in modules if vars(module).get(flag) is True]
+            restore.callback(_set_flags, flagged, flag, True)
+            _set_flags(flagged, flag, False)
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+        restore.enter_context(torch.random.fork_rng(devices=list(devices)))
+        restore.enter_context(torch.autocast(device_type=_device_type(network), enabled=False))
+        yield
+
+
+def _lock(network: nn.Module) -> threading.RLock:
+    with _locks_guard:
+        return _locks.setdefault(network, threading.RLock())
+
+
+def _set_flags(modules: Iterable[nn.Module], flag: str, value: bool) -> None:
+    for module in modules:
+        # Not module.eval(): subclasses override train() to keep some layers frozen.
+        setattr(module, flag, value)
+
+
+def _device_type(network: nn.Module) -> str:
+    first = next(network.parameters(), None)
+    return first.device.type if first is not None else "cpu"
+
+
+OnOutput = Callable[[str, int, nn.Module, tuple[Any, ...], Any], Any]
+
+
+@contextmanager
+def watched(network: nn.Module, names: Iterable[str] | None, on_output: OnOutput) -> Iterator[None]:
+    """Calls `on_output(name, call, module, inputs, output)` whenever a named module has run.
+
+    names: dotted names; None watches every module. What `on_output` returns, unless None, takes the output's place.
+    call:  1 for the first run of that module in this pass, 2 for the second
+    """
+    modules = dict(network.named_modules(remove_duplicate=names is None))
+    calls: dict[str, int] = {}
+    thread = threading.get_ident()
+    handles: list[Any] = []
+
+    def attach(name: str, module: nn.Module) -> None:
+        def fire(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+            if threading.get_ident() != thread:
+                return None
+            calls[name] = calls.get(name, 0) + 1
+            return on_output(name, calls[name], module, inputs, output)
+
+        handles.append(module.register_forward_hook(fire))
+
+    try:
+        for name in modules if names is None else names:
+            attach(name, modules[name])
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def bypassed(modules: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    """Each module runs the given function instead of its own forward."""
+    before = {module: vars(module).get("forward") for module in modules}
+    try:
+        for module, stand_in in modules.items():
+            vars(module)["forward"] = stand_in
+        yield
+    finally:
+        for module, original in before.items():
+            if original is None:
+                vars(module).pop("forward", None)
+            else:
+                vars(module)["forward"] = original
+
+
+# -- backward rules -------------------------------------------------------------------------------------------------
+
+
+class BackwardRule:
+    """Which rule the rectifiers of one recorded pass follow when its backward runs: natural, guided or deconvnet.
+
+    One recording serves several backwards: set `name`, run the backward, set the next.
+    """
+
+    def __init__(self) -> None:
+        self.name = "natural"
+        self.rectifiers = 0
+        self.smooth: set[str] = set()  # activations that are no rectifiers, to which the rule applies by analogy
+
+
+class _Rectifier(torch.autograd.Function):
+    """An activation whose backward follows the rule in force at that moment."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, function: Callable[[Tensor], Tensor], rule: BackwardRule) -> Tensor:
+        ctx.save_for_backward(value.clone())  # an in-place activation overwrites its input
+        ctx.function, ctx.rule = function, rule
+        return function(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (value,) = ctx.saved_tensors
+        if ctx.rule.name == "natural":
+            return gradient * _slope(ctx.function, value), None, None
+        upstream = gradient.clamp(min=0)
+        if ctx.rule.name == "deconvnet":
+            return upstream, None, None
+        return upstream * _slope(ctx.function, value) * (value > 0), None, None
+
+
+def _slope(function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+    with torch.enable_grad():
+        leaf = value.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(function(leaf).sum(), leaf)
+    return slope
+
+
+_IN_PLACE = {torch.relu_, Tensor.relu_, functional.relu_, functional.leaky_relu_, functional.elu_, functional.selu_,
+             functional.celu_, functional.rrelu_, Tensor.clamp_min_}  # fmt: skip
+_RECTIFIERS = {torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, functional.relu, functional.relu_,
+               functional.relu6, torch.clamp, Tensor.clamp, torch.clamp_min, Tensor.clamp_min, Tensor.clamp_min_,
+               functional.hardtanh, functional.hardtanh_}  # fmt: skip
+_SMOOTH = {functional.gelu, functional.silu, functional.hardswish, functional.mish, functional.elu, functional.elu_,
+           functional.leaky_relu, functional.leaky_relu_, functional.selu, functional.celu,
+           functional.softplus}  # fmt: skip
+
+
+class _ChangedRectifiers(TorchFunctionMode):
+    """Sees every activation in this thread, as module, function, method, in place or not."""
+
+    def __init__(self, rule: BackwardRule) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func not in _RECTIFIERS and func not in _SMOOTH or not _rectifies(func, args, kwargs):
+            return func(*args, **kwargs)
+        in_place = bool(kwargs.pop("inplace", False)) or func in _IN_PLACE or func is functional.hardtanh_
+        value, rest = args[0] if args else kwargs.pop("input"), args[1:]
+        if func in (functional.relu, functional.relu6, functional.silu, functional.hardswish, functional.mish) and rest:
+            in_place, rest = in_place or bool(rest[0]), ()
+        plain = _OUT_OF_PLACE.get(func, func)
+        if func in _RECTIFIERS:
+            self.rule.rectifiers += 1
+        else:
+            self.rule.smooth.add(getattr(func, "__name__", "activation"))
+        answer = _Rectifier.apply(value, lambda inner: plain(inner, *rest, **kwargs), self.rule)
+        return value.copy_(answer) if in_place else answer
+
+
+_OUT_OF_PLACE = {
+    torch.relu_: torch.relu,
+    Tensor.relu_: torch.relu,
+    functional.relu_: torch.relu,
+    Tensor.clamp_min_: torch.clamp_min,
+    functional.elu_: functional.elu,
+    functional.leaky_relu_: functional.leaky_relu,
+    functional.hardtanh_: functional.hardtanh,
+}
+
+
+def _rectifies(func: Any, args: Any, kwargs: Mapping[str, Any]) -> bool:
+    """A clamp is a rectifier if it cuts below at zero; any other clamp is left alone."""
+    if func in (torch.clamp, Tensor.clamp):
+        low = kwargs.get("min", args[1] if len(args) > 1 else None)
+        return isinstance(low, (int, float)) and low == 0
+    if func in (torch.clamp_min, Tensor.clamp_min, Tensor.clamp_min_):
+        low = kwargs.get("min", args[1] if len(args) > 1 else None)
+        return isinstance(low, (int, float)) and low == 0
+    if func in (functional.hardtanh, functional.hardtanh_):
+        return kwargs.get("min_val", args[1] if len(args) > 1 else -1.0) == 0
+    return True
+
+
+@contextmanager
+def switchable_rectifiers(rule: BackwardRule) -> Iterator[None]:
+    """Passes recorded inside obey `rule` in every later backward."""
+    with _ChangedRectifiers(rule):
+        yield
+
+
+# -- attention ------------------------------------------------------------------------------------------------------
+
+
+class _AttentionCapture(TorchFunctionMode):
+    """Turns fused attention into its plain formula, so that the probabilities exist, and hands them over."""
+
+    def __init__(self, on_attention: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self.on_attention = on_attention
+        self.candidates: dict[int, Tensor] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is functional.scaled_dot_product_attention:
+            return self._fused(*args, **kwargs)
+        if func is functional.multi_head_attention_forward:
+            return self._multi_head(args, kwargs)
+        if func in _SOFTMAX:
+            answer = func(*args, **kwargs)
+            if answer.ndim in (3, 4):
+                self.candidates[id(answer)] = answer
+            return answer
+        if func in _PRODUCTS and args and id(args[0]) in self.candidates:
+            # Probabilities are what multiplies the values from the left; other softmaxes never do.
+            self.on_attention(self.candidates.pop(id(args[0])))
+        return func(*args, **kwargs)
+
+    def _fused(
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+        is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+    ) -> Tensor:  # fmt: skip
+        if enable_gqa:
+            key = key.repeat_interleave(query.size(-3) // key.size(-3), dim=-3)
+            value = value.repeat_interleave(query.size(-3) // value.size(-3), dim=-3)
+        scale = query.size(-1) ** -0.5 if scale is None else scale
+        likeness = query @ key.transpose(-2, -1) * scale
+        if is_causal:
+            allowed = torch.ones(likeness.shape[-2:], dtype=torch.bool, device=likeness.device).tril()
+            likeness = likeness.masked_fill(~allowed, float("-inf"))
+        if attn_mask is not None:
+            masked = attn_mask.dtype == torch.bool
+            likeness = likeness.masked_fill(~attn_mask, float("-inf")) if masked else likeness + attn_mask
+        probabilities = likeness.softmax(dim=-1)
+        self.on_attention(probabilities)
+        return probabilities @ value
+
+    def _multi_head(self, args: Any, kwargs: dict[str, Any]) -> Any:
+        wanted, averaged = kwargs.get("need_weights", True), kwargs.get("average_attn_weights", True)
+        kwargs["need_weights"] = False
+        seen: list[Tensor] = []
+        # The copy does not ask again whether someone overrides it, which would lead straight back here.
+        with _AttentionCapture(seen.append):
+            output, _ = _multi_head_attention(*args, **kwargs)
+        for probabilities in seen:
+            self.on_attention(probabilities)
+        if not wanted:
+            return output, None
+        return output, seen[0].mean(dim=1) if averaged else seen[0]
+
+
+_SOFTMAX = {torch.softmax, Tensor.softmax, functional.softmax}
+_PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm}
+_multi_head_attention = types.FunctionType(
+    functional.multi_head_attention_forward.__code__,
+    {**vars(functional), "has_torch_function": lambda _tensors: False},
+    "multi_head_attention",
+    functional.multi_head_attention_forward.__defaults__,
+)
+
+
+@contextmanager
+def captured_attention(on_attention: Callable[[Tensor], None]) -> Iterator[None]:
+    """Calls `on_attention(probabilities)`, [batch head query key] inside the graph, in order of execution."""
+    with _AttentionCapture(on_attention):
+        yield

@@ -1,0 +1,171 @@
+"""Name → declaration, for methods, metrics and claim tests.
+
+The decorators fill the tables; the rooms are walked when a table is first asked for, never at import.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.errors import UnknownMethod
+from pellucid.values.need import Need
+
+_ROOMS = ("attribution", "trust", "language")
+
+_methods: dict[str, Method] = {}
+_metrics: dict[str, Metric] = {}
+_claim_tests: dict[str, Callable[..., Any]] = {}
+_walked = False
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method is declared: what it needs, what it costs, where it comes from.
+
+    sees:     the kinds of layer it reads (`map`, `tokens`); `pixels` for methods that need no layer
+    signed:   whether negative values mean evidence against the target
+    channels: how colour channels of a pixel map become one value: their `sum`, or the `largest` magnitude
+    cost:     passes per picture beyond the shared pair of one forward and one backward (a backward counts two)
+    promise:  what the paper promises about the finished map: (evidence, values, parameters) -> list of Check per picture
+    """
+
+    name: str
+    function: Callable[..., Any]
+    needs: tuple[Need, ...]
+    sees: tuple[str, ...]
+    paper: str
+    question: str = "where"
+    signed: bool = False
+    channels: str = "sum"
+    cost: Callable[..., float] | float = 0
+    class_agnostic: bool = False
+    control: bool = False
+    promise: Callable[..., Any] | None = None
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (self.function.__doc__ or "").strip().splitlines()[0]
+
+    @property
+    def gradient(self) -> bool:
+        return any(need.gradient for need in self.needs)
+
+    @property
+    def inside(self) -> bool:
+        return any(need.inside for need in self.needs)
+
+    @property
+    def layered(self) -> bool:
+        """Whether it explains at a layer."""
+        return "pixels" not in self.sees
+
+    def passes(self, **parameters: Any) -> float:
+        """Passes per picture beyond the shared pair, for these parameters."""
+        return self.cost(**parameters) if callable(self.cost) else self.cost
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a trust measure is declared. `range` is the least and the greatest value it can take."""
+
+    name: str
+    function: Callable[..., Any]
+    better: str
+    paper: str
+    range: tuple[float, float] = (0.0, 1.0)
+    cost: Callable[..., float] | float = 0
+    needs_truth: bool = False
+
+    @property
+    def summary(self) -> str:
+        return (self.function.__doc__ or "").strip().splitlines()[0]
+
+
+def method(
+    name: str,
+    *,
+    needs: Sequence[Need],
+    sees: Sequence[str] = ("pixels",),
+    paper: str,
+    **declaration: Any,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare the decorated function as the method `name`; the function itself comes back unchanged."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        _methods[name] = Method(name, function, tuple(needs), tuple(sees), paper, **declaration)
+        return function
+
+    return declare
+
+
+def metric(name: str, *, better: str, paper: str, **declaration: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare the decorated function as the trust measure `name`."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        _metrics[name] = Metric(name, function, better, paper, **declaration)
+        return function
+
+    return declare
+
+
+def claim_test(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare the decorated function, (model, claim) -> claim, as the test that claims call `name`."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        _claim_tests[name] = function
+        return function
+
+    return declare
+
+
+def methods() -> dict[str, Method]:
+    """Every method by name."""
+    _walk()
+    return dict(_methods)
+
+
+def metrics() -> dict[str, Metric]:
+    """Every trust measure by name."""
+    _walk()
+    return dict(_metrics)
+
+
+def claim_tests() -> dict[str, Callable[..., Any]]:
+    """Every claim test by name."""
+    _walk()
+    return dict(_claim_tests)
+
+
+def find_method(name: str) -> Method:
+    """The method of that name or alias. Raises UnknownMethod with the nearest names."""
+    table = methods()
+    aliases = {alias: entry for entry in table.values() for alias in entry.aliases}
+    found = table.get(name) or aliases.get(name)
+    if found is None:
+        raise UnknownMethod(name, [*table, *aliases])
+    return found
+
+
+def find_metric(name: str) -> Metric:
+    """The trust measure of that name. Raises UnknownMethod with the nearest names."""
+    table = metrics()
+    if name not in table:
+        raise UnknownMethod(name, list(table), kind="metric")
+    return table[name]
+
+
+def _walk() -> None:
+    global _walked
+    if _walked:
+        return
+    for room in _ROOMS:
+        package = importlib.import_module(f"pellucid.{room}")
+        for entry in pkgutil.iter_modules(package.__path__, f"pellucid.{room}."):
+            importlib.import_module(entry.name)
+    _walked = True

@@ -1,0 +1,24 @@
+"""Finished answers: frozen values without a model that show, save and describe themselves."""
+
+from pellucid.results.choice import Choice
+from pellucid.results.claim import Claim
+from pellucid.results.explanation import Explanation, open_explanation
+from pellucid.results.heatmaps import Heatmaps
+from pellucid.results.model_card import ModelCard
+from pellucid.results.prediction import Prediction
+from pellucid.results.result import Result
+from pellucid.results.score import Score
+from pellucid.results.truth import Truth
+
+__all__ = [
+    "Choice",
+    "Claim",
+    "Explanation",
+    "Heatmaps",
+    "ModelCard",
+    "Prediction",
+    "Result",
+    "Score",
+    "Truth",
+    "open_explanation",
+]

@@ -1,0 +1,109 @@
+"""One sentence with the measurement that would make it false."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from string import Formatter
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+from rich.console import RenderableType
+
+from pellucid.canvas import fragments, terminal
+from pellucid.canvas.words import figures
+from pellucid.errors import RequestError
+from pellucid.images import Frame
+from pellucid.registry import claim_tests
+from pellucid.results.encoding import from_plain, to_plain
+from pellucid.results.result import Result
+from pellucid.results.shelf import Shelf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Verdict = Literal["verified", "refuted", "unverifiable"]
+VERDICTS: dict[str, str] = {
+    "verified": "tested and true",
+    "refuted": "tested and found wrong",
+    "unverifiable": "could not be tested",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Claim(Result):
+    """One sentence about a model and a picture, the test behind it and how that came out.
+
+    template:  the sentence with `{names}` of `measured`
+    predicate: what kind of sentence it is ("region_matters")
+    test:      name of the registered claim test that decides it
+    measured:  the figures in the sentence, and those that would make it false
+    arguments: what the test needs to run again: region, baseline, seed, target
+    frame:     the picture it is about; None where the claim is about the Explanation that holds it
+    """
+
+    noun: ClassVar[str] = "claim"
+
+    template: str
+    predicate: str
+    test: str
+    measured: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    verdict: Verdict = "unverifiable"
+    frame: Frame | None = None
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise RequestError(f"verdict={self.verdict!r}; expected {', '.join(VERDICTS)}.")
+        assert self.text, "a claim says something"
+
+    @property
+    def text(self) -> str:
+        """The sentence, its figures filled in."""
+        return filled(self.template, self.measured)
+
+    def recheck(self, model: Any) -> Claim:
+        """The same claim after running its test again on `model` (any VisionModel), with a fresh verdict.
+
+        Raises RequestError where no test of that name is registered.
+        """
+        tests = claim_tests()
+        if self.test not in tests:
+            raise RequestError(f"No claim test is called {self.test!r}. Known: {', '.join(sorted(tests)) or 'none'}.")
+        again = cast("Callable[[Any, Claim], Claim]", tests[self.test])
+        return again(model, self)
+
+    def to_dict(self, shelf: Shelf | None = None) -> dict[str, Any]:
+        own = shelf or Shelf()
+        record = {
+            "template": self.template, "predicate": self.predicate, "test": self.test,
+            "measured": to_plain(self.measured), "arguments": to_plain(self.arguments), "verdict": self.verdict,
+            "frame": None if self.frame is None else own.put(self.frame), "text": self.text,
+        }  # fmt: skip
+        return record if shelf else {**record, "shelf": own.to_dict()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any], shelf: Shelf | None = None) -> Claim:
+        """The claim that `to_dict` wrote."""
+        own = shelf or Shelf.from_dict(record["shelf"])
+        frame = None if record["frame"] is None else own.frames[record["frame"]]
+        return cls(
+            record["template"], record["predicate"], record["test"], from_plain(record["measured"]),
+            from_plain(record["arguments"]), record["verdict"], frame,
+        )  # fmt: skip
+
+    def fragment(self) -> str:
+        return fragments.claim(self.text, self.verdict, VERDICTS[self.verdict], figures(self.measured))
+
+    def __rich__(self) -> RenderableType:
+        return terminal.claim(self.text, self.verdict)
+
+
+def filled(template: str, measured: Mapping[str, Any]) -> str:
+    """The template with its figures. It may come from a file, so it can name figures but not reach into them.
+
+    Raises RequestError for a field that is not a plain name of something measured, or whose format is long.
+    """
+    for _, name, form, _ in Formatter().parse(template):
+        if name is not None and (name not in measured or len(form or "") > 6):
+            raise RequestError(f"The template {template!r} asks for {name!r}; measured were: {', '.join(measured)}.")
+    return template.format(**measured)

@@ -1,0 +1,214 @@
+"""Which methods explain a picture within a budget of passes, which of their maps are scored, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pellucid.errors import RequestError
+from pellucid.registry import Method, find_method
+from pellucid.stories.maps import available
+from pellucid.subject import VisionModel
+from pellucid.trust.faithfulness import CONTROLS, FILLS, curve_passes
+from pellucid.values import Rule
+
+POINTS = 8
+MOST_SCORED = 8  # maps, the three controls included
+WORDS = 24  # passes the sentences take: their tests, run once
+PAIR = 3  # one forward and one backward
+LOOK = 1  # the prediction itself, where there is no backward
+
+# In the order in which maps are scored while the budget lasts; measured on the testbed (`pellucid testbed evaluate`).
+CANDIDATES = ("refined_occlusion", "chefer", "legrad", "layer_cam", "grad_cam", "hires_cam", "rise", "lime")
+# Joined, dearest last, when the budget allows for more than the default.
+DEARER = ("integrated_gradients", "smoothgrad", "lime", "rise", "kernel_shap", "score_cam")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One map to be made. passes: beyond what is shared; scored: whether deletion and insertion are measured."""
+
+    method: str
+    passes: float
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    scored: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done for each picture, decided before the first pass.
+
+    shared:  passes every map profits from
+    dropped: what the budget did not allow, as sentences
+    """
+
+    budget: float
+    shared: float
+    steps: tuple[Step, ...]
+    controls: tuple[str, ...]
+    points: int
+    fills: tuple[str, ...]
+    words: float
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The methods whose maps are scored, controls not included."""
+        return tuple(step.method for step in self.steps if step.scored)
+
+    @property
+    def scoring(self) -> float:
+        """Passes that scoring takes."""
+        count = len(self.scored) + len(self.controls)
+        return curve_passes(count, self.points, len(self.fills)) if self.scored else 0
+
+    @property
+    def passes(self) -> float:
+        """Forward passes per picture; a backward counts two."""
+        return self.shared + sum(step.passes for step in self.steps) + self.scoring + self.words
+
+    def rows(self) -> list[tuple[str, float]]:
+        """What costs how many passes, for a table."""
+        shared = [step.method for step in self.steps if not step.passes]
+        rows: list[tuple[str, float]] = [(f"shared by {', '.join(shared)}" if shared else "the prediction", self.shared)]
+        rows += [(step.method, step.passes) for step in self.steps if step.passes]
+        if self.scored:
+            rows.append((f"scoring {', '.join([*self.scored, *self.controls])}", self.scoring))
+        if self.words:
+            rows.append(("the sentences' tests", self.words))
+        return rows
+
+    @property
+    def text(self) -> str:
+        """The plan as it is printed and kept."""
+        lines = [f"{passes:6.0f}  {what}" for what, passes in self.rows()]
+        lines.append(f"{self.passes:6.0f}  passes per picture, of {self.budget:.0f} allowed")
+        return "\n".join([*lines, *self.dropped])
+
+
+def plan(
+    model: VisionModel, size: tuple[int, int], *, budget: float, methods: Sequence[str] | None = None
+) -> Plan:
+    """The plan for one picture of `size`.
+
+    methods: what was asked for; these are made whatever they cost, and the budget then limits what is scored. None is
+             the default panel: the whole one-pass family, a perturbation map, and as many scored as fit
+
+    Raises RequestError where the budget allows for nothing, UnknownMethod.
+    """
+    usable = available(model, size)
+    shared = PAIR if model.differentiable else LOOK
+    if methods is not None:
+        return _asked(model, usable, size, budget, methods, shared)
+    return _default(usable, size, budget, shared)
+
+
+def _asked(
+    model: VisionModel, usable: Mapping[str, Method], size: tuple[int, int], budget: float, names: Sequence[str], shared: float
+) -> Plan:
+    steps = [Step(method.name, _passes(method, size)) for method in map(find_method, dict.fromkeys(names))]
+    spent = shared + sum(step.passes for step in steps)
+    # What was asked for is done; the budget is then meant for scores and sentences.
+    allowed = max(budget, spent + budget - shared) if spent > budget / 2 else budget
+    return _with_scores(steps, [step.method for step in steps], allowed, shared, budget)
+
+
+def _default(usable: Mapping[str, Method], size: tuple[int, int], budget: float, shared: float) -> Plan:
+    if budget < shared:
+        raise RequestError(f"A budget of {budget:.0f} passes allows for nothing: one look at a picture takes {shared:.0f}.")
+    family = [
+        Step(name, 0)
+        for name, method in usable.items()
+        if method.question == "where" and not method.control and _free(method)
+    ]
+    closer = _closer(usable, size, budget, shared)
+    steps = list(family)
+    dropped: list[str] = []
+    if "legrad" in usable:
+        steps.append(Step("legrad", _passes(usable["legrad"], size)))
+    if closer is not None:
+        steps.append(closer)
+    else:
+        dropped.append("The budget leaves out the perturbation map, which asks the model itself what matters.")
+    if not steps:
+        raise RequestError(
+            f"A budget of {budget:.0f} passes is too small for this model: a black box is explained by covering parts of "
+            f"the picture, which takes at least {_passes(usable['refined_occlusion'], size, closer=0) + shared:.0f}."
+        )
+    spent = shared + sum(step.passes for step in steps)
+    for name in DEARER:
+        if name not in usable or spent + _passes(usable[name], size) > budget - _full_scores() - WORDS:
+            continue
+        steps.append(Step(name, _passes(usable[name], size)))
+        spent += steps[-1].passes
+    order = [name for name in CANDIDATES if any(step.method == name for step in steps)]
+    order += [step.method for step in steps if step.passes and step.method not in order]
+    order += [step.method for step in steps if step.method not in order]
+    return _with_scores(steps, order, budget, shared, budget, dropped)
+
+
+def _closer(usable: Mapping[str, Method], size: tuple[int, int], budget: float, shared: float) -> Step | None:
+    """The perturbation map: as close a look as the budget allows once the scores of the usual candidates are paid."""
+    method = usable.get("refined_occlusion")
+    if method is None:
+        return None
+    coarse = _passes(method, size, closer=0)
+    left = budget - shared - WORDS - curve_passes(CONTROLLED, POINTS, len(FILLS)) - coarse
+    for closer in (CLOSER, CLOSER // 2, 0):
+        if left >= closer or (closer == 0 and budget >= shared + coarse):
+            return Step(method.name, _passes(method, size, closer=closer), {"closer": closer})
+    return None
+
+
+CLOSER = 96
+CONTROLLED = 6  # maps scored in the usual case: three controls, three candidates
+
+
+def _with_scores(
+    steps: Sequence[Step], order: Sequence[str], allowed: float, shared: float, budget: float, dropped: Sequence[str] = ()
+) -> Plan:
+    spent = shared + sum(step.passes for step in steps)
+    said = list(dropped)
+    fills, words = FILLS, WORDS
+    left = allowed - spent
+    if left < words + curve_passes(1 + len(CONTROLS), POINTS, len(fills)):
+        fills = FILLS[:1]  # one fill costs a third
+    if left < words + curve_passes(1 + len(CONTROLS), POINTS, len(fills)):
+        words = 0
+    count = _most_scored(left - words, len(fills))
+    if fills != FILLS and count:
+        said.append(f"The budget allows for one fill only ({fills[0]}), so there is no spread over fills.")
+    if words == 0:
+        said.append("The budget leaves out the sentences that need tests of their own.")
+    if count == 0:
+        said.append("The budget does not allow to score a map: the first is first by declaration, not by measurement.")
+    chosen = set(order[:count])
+    left_out = [name for name in order if name not in chosen]
+    if count and left_out:
+        said.append(f"Not scored: {', '.join(left_out)}.")
+    marked = tuple(Step(step.method, step.passes, step.parameters, step.method in chosen) for step in steps)
+    return Plan(allowed, shared, marked, CONTROLS if count else (), POINTS, tuple(fills), words, tuple(said))
+
+
+def _most_scored(left: float, fills: int) -> int:
+    """How many maps can be scored beside the controls."""
+    for count in range(MOST_SCORED - len(CONTROLS), 0, -1):
+        if curve_passes(count + len(CONTROLS), POINTS, fills) <= left:
+            return count
+    return 0
+
+
+def _full_scores() -> int:
+    return curve_passes(MOST_SCORED, POINTS, len(FILLS))
+
+
+def _free(method: Method) -> bool:
+    """Whether it costs nothing beyond the shared forward and backward."""
+    return not callable(method.cost) and method.cost == 0 and not any(isinstance(need, Rule) for need in method.needs)
+
+
+def _passes(method: Method, size: tuple[int, int], **parameters: Any) -> float:
+    rules = 2 * sum(isinstance(need, Rule) for need in method.needs)
+    cost = method.cost
+    return rules + (cost(**parameters, size=size) if callable(cost) else cost)

@@ -1,0 +1,148 @@
+"""What was asked, as values: a request that can be stored and replayed, and pictures as model input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pellucid.errors import RequestError, ShapeError
+from pellucid.images import Frame, Source, read_many
+from pellucid.subject.loaders import load
+from pellucid.subject.model import VisionModel, wrap
+
+DEFAULT_BUDGET = 400
+Asked = VisionModel | nn.Module | str | Any
+Pictures = Source | Iterable[Source] | Tensor
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question about pictures, without the pictures: everything that decides the answer but model and pixels.
+
+    target:  a class index or name; None is the predicted class
+    methods: None is the default panel
+    budget:  forward passes per picture; a backward counts two
+    """
+
+    target: str | int | None = None
+    methods: tuple[str, ...] | None = None
+    layer: str | None = None
+    budget: int = DEFAULT_BUDGET
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.budget, bool) or not isinstance(self.budget, int) or self.budget < 1:
+            raise RequestError(f"budget={self.budget!r}; expected a whole number of passes, 1 or more.")
+        if self.methods is not None and not self.methods:
+            raise RequestError("methods is empty; name at least one, or leave it out for the default panel.")
+
+    def key(self, model: VisionModel, frame: Frame) -> str:
+        """Sixteen hex digits that are the same exactly when the answer must be the same."""
+        facts = json.dumps([asdict(self), model.fingerprint, frame.fingerprint], sort_keys=True)
+        return hashlib.blake2b(facts.encode(), digest_size=8).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Request:
+        methods = record.get("methods")
+        return cls(**{**record, "methods": tuple(methods) if methods is not None else None})
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Pictures as the user has them, and what the model gets.
+
+    given: whether the user handed over model input itself, of which a Frame keeps only what can be shown
+    """
+
+    frames: tuple[Frame, ...]
+    inputs: Float[Tensor, "batch channel h w"]
+    given: bool = False
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, chosen: slice) -> Batch:
+        return replace(self, frames=self.frames[chosen], inputs=self.inputs[chosen])
+
+    def singles(self) -> Iterator[Batch]:
+        for index in range(len(self)):
+            yield self[index : index + 1]
+
+
+def subject(model: Asked) -> VisionModel:
+    """The model under study, from itself, from a spec such as "testbed:cnn", or from a bare module or callable."""
+    if isinstance(model, VisionModel):
+        return model
+    if isinstance(model, str):
+        return load(model)
+    return wrap(model)
+
+
+def batches_of(model: VisionModel, images: Pictures) -> list[Batch]:
+    """The pictures as model input, in order; neighbours that become inputs of one size share a batch.
+
+    images: anything `pl.read` takes, lists, folders and globs of it; or a float tensor [batch 3 height width], which is
+            model input as it is. Raises RequestError where there is no picture.
+    """
+    if _is_input(images):
+        return [_from_input(model, cast(Tensor, images))]
+    frames = read_many(cast(Any, images))
+    if not frames:
+        raise RequestError("There is no picture to explain.")
+    return [batch for batch in _grouped(model, frames)]
+
+
+def is_single(images: Pictures) -> bool:
+    """Whether one picture was given rather than a list, so that one answer is expected."""
+    if isinstance(images, Tensor):
+        return images.ndim == 3 or (images.ndim == 4 and len(images) == 1)
+    if isinstance(images, (list, tuple)):
+        return False
+    return not isinstance(images, Iterable) or hasattr(images, "__array__") or isinstance(images, (str, bytes, bytearray))
+
+
+def _is_input(images: Any) -> bool:
+    if isinstance(images, Tensor) and images.is_floating_point() and images.ndim == 4:
+        return True
+    if isinstance(images, Tensor) and images.ndim == 4:
+        raise ShapeError(
+            f"A tensor [batch 3 height width] of {images.dtype}", got=tuple(images.shape),
+            expected="floats, which are model input as they are",
+            remedy="For pixels of 0..255 give a list of pictures.",
+        )  # fmt: skip
+    return False
+
+
+def _from_input(model: VisionModel, images: Tensor) -> Batch:
+    inputs = model.check_input(images)
+    frames = tuple(
+        Frame.from_tensor(_coloured(one), f"tensor {index}", preprocess=model.preprocess) for index, one in enumerate(inputs)
+    )
+    return Batch(frames, inputs, given=True)
+
+
+def _coloured(picture: Tensor) -> Float[Tensor, "3 h w"]:
+    return picture.expand(3, -1, -1) if len(picture) == 1 else picture[:3]
+
+
+def _grouped(model: VisionModel, frames: Sequence[Frame]) -> Iterator[Batch]:
+    run: list[Frame] = []
+    inputs: list[Tensor] = []
+    for frame in frames:
+        one = model.prepare([frame])
+        if inputs and inputs[0].shape != one.shape:
+            yield Batch(tuple(run), torch.cat(inputs))
+            run, inputs = [], []
+        run.append(frame.fitted(model.preprocess) if model.preprocess else frame)
+        inputs.append(one)
+    yield Batch(tuple(run), torch.cat(inputs))

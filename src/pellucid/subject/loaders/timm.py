@@ -1,0 +1,138 @@
+"""Classifiers of timm, with the preprocessing of their own config."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from pellucid.errors import LoadError, nearest
+from pellucid.subject.loaders import imagenet
+from pellucid.subject.loaders.architecture import Architecture, seeded, untrained
+from pellucid.subject.loaders.libraries import first_line, library
+from pellucid.values import Preprocess
+
+if TYPE_CHECKING:
+    from pellucid.subject.model import VisionModel
+
+PREFIX = "timm"
+EXAMPLE = "timm:resnet50.a1_in1k"
+HELP = "a timm classifier, also hf-hub:owner/name of one; @random leaves it untrained"
+_INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos")
+
+
+def load(
+    name: str, *, weights: bool | str = True, seed: int = 0, input_size: tuple[int, int] | None = None, **wrapping: Any
+) -> VisionModel:
+    """A timm classifier: `resnet50.a1_in1k`, or `hf-hub:owner/name`, or `local-dir:folder`.
+
+    input_size: rows and columns other than the usual ones; position embeddings are resized by timm
+
+    Raises LoadError for an unknown name, one without trained weights, and when the download fails.
+    """
+    from pellucid.subject.model import wrap
+
+    full = name if not isinstance(weights, str) else f"{name}@{weights}" if ":" in name else f"{name}.{weights}"
+    module = _create(full, trained=weights is not False, seed=seed, input_size=input_size)
+    notes = [] if weights is not False else [untrained(seed)]
+    if wrapping.get("preprocess") is None:
+        wrapping["preprocess"] = _own_preprocess(full, module, input_size)
+        height, width = wrapping["preprocess"].size
+        if height != width:
+            notes.append(f"Pictures are stretched to its input of {height} x {width} pixels.")
+    wrapping.setdefault("labels", _labels(module))
+    return wrap(module.eval(), name=name.rpartition(":")[2], notes=tuple(notes), **wrapping)
+
+
+def architecture(name: str, *, classes: int | None = None, seed: int = 0) -> Architecture:
+    """A timm model with weights drawn from `seed`, for `classes` classes (None: as it was published)."""
+    module = _create(name, trained=False, seed=seed, classes=classes)
+    return Architecture(module.eval(), _own_preprocess(name, module, None), _labels(module) if classes is None else None)
+
+
+def preprocess(spec: str, config: Mapping[str, Any]) -> Preprocess:
+    """The value of timm's `data_config` (input_size, crop_pct, crop_mode, interpolation, mean, std).
+
+    Equal to timm's own evaluation transform. A size that is not square is stretched to.
+    Raises LoadError for what Preprocess cannot say.
+    """
+    _, height, width = config["input_size"]
+    share, mode, interpolation = config["crop_pct"], config["crop_mode"], config["interpolation"]
+    colours: dict[str, Any] = {"mean": tuple(config["mean"]), "std": tuple(config["std"]), "size": (height, width)}
+    if interpolation not in _INTERPOLATIONS or len(colours["mean"]) != 3 or (mode == "border" and share != 1):
+        raise LoadError(spec, f"its preprocessing cannot be followed: {dict(config)}.", "Say it yourself: preprocess=.")
+    if mode == "border":
+        return Preprocess(**colours, fit="pad", interpolation=interpolation)
+    scaled = (math.floor(height / share), math.floor(width / share))
+    if mode == "squash":
+        return Preprocess(**colours, resize=scaled, interpolation=interpolation)
+    if height != width:
+        return Preprocess(**colours, fit="stretch", interpolation=interpolation)
+    return Preprocess(**colours, resize=scaled[0], interpolation=interpolation)
+
+
+def _create(
+    name: str, *, trained: bool, seed: int, classes: int | None = None, input_size: tuple[int, int] | None = None
+) -> nn.Module:
+    spec = f"{PREFIX}:{name}"
+    timm = library("timm", "timm", spec)
+    if ":" not in name and not timm.is_model(name):
+        base = name.partition(".")[0]
+        known = timm.list_pretrained(f"{base}.*") if timm.is_model(base) else timm.list_models()
+        found = nearest(name, known)
+        hint = f" Nearest: {', '.join(found)}." if found else ""
+        raise LoadError(spec, f"timm has no model of that name.{hint}", "timm.list_models() lists all.")
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    if input_size is not None and _sized(timm, name):
+        options["img_size"] = input_size
+    try:
+        with seeded(seed):
+            return timm.create_model(name, pretrained=trained, **options)
+    except FileNotFoundError as error:  # hugging face hub: neither in the cache nor reachable
+        raise LoadError(
+            spec, f"its weights could not be downloaded: {first_line(error)}",
+            f"Check the connection, or write {spec.partition('.')[0]}@random for an untrained one.",
+        ) from error  # fmt: skip
+    except (OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
+        raise LoadError(spec, f"timm could not load it: {first_line(error)}", _advice(timm, name, trained)) from error
+
+
+def _sized(timm: Any, name: str) -> bool:
+    """Whether the architecture is built for one size, as a transformer with position embeddings is."""
+    if ":" in name:
+        return True
+    config = timm.get_pretrained_cfg(name)
+    return bool(config and config.fixed_input_size)
+
+
+def _advice(timm: Any, name: str, trained: bool) -> str:
+    if not trained or ":" in name:
+        return "Check the name and the files."
+    tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+    if tags:
+        return f"Trained weights exist for {', '.join(tags[:8])}."
+    return f"timm knows no trained weights for it; {PREFIX}:{name.partition('.')[0]}@random is an untrained one."
+
+
+def _own_preprocess(name: str, module: nn.Module, input_size: tuple[int, int] | None) -> Preprocess:
+    data = library("timm.data", "timm", f"{PREFIX}:{name}")
+    asked = {} if input_size is None else {"input_size": (3, *input_size)}
+    config = data.resolve_data_config(asked, pretrained_cfg=getattr(module, "pretrained_cfg", None))
+    return preprocess(f"{PREFIX}:{name}", config)
+
+
+def _labels(module: nn.Module) -> Sequence[str] | None:
+    """Class names from its config, or those of the ImageNet subset it was trained on; None where neither is known."""
+    config: Mapping[str, Any] = getattr(module, "pretrained_cfg", None) or {}
+    classes = getattr(module, "num_classes", None)
+    names, described = config.get("label_names"), config.get("label_descriptions")
+    if names and len(names) == classes:
+        return imagenet.readable([described[name] for name in names] if isinstance(described, Mapping) else names)
+    data = library("timm.data", "timm", "ImageNet class names")
+    subset = data.infer_imagenet_subset(module)
+    if subset is None or config.get("num_classes") != classes:
+        return None
+    info = data.ImageNetInfo(subset)
+    return imagenet.readable([info.index_to_description(index) for index in range(info.num_classes())])

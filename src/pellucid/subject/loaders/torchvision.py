@@ -1,0 +1,86 @@
+"""Classifiers of torchvision, with the preprocessing and labels that come with their weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
+
+from pellucid.errors import LoadError, nearest
+from pellucid.subject.loaders.architecture import Architecture, seeded, untrained
+from pellucid.subject.loaders.libraries import first_line, library
+from pellucid.values import Preprocess
+
+if TYPE_CHECKING:
+    from pellucid.subject.model import VisionModel
+
+PREFIX = "torchvision"
+EXAMPLE = "torchvision:resnet50"
+HELP = "a torchvision classifier; @IMAGENET1K_V1 chooses its weights, @random leaves it untrained"
+
+
+def load(name: str, *, weights: bool | str = True, seed: int = 0, **wrapping: Any) -> VisionModel:
+    """A torchvision classifier. `resnet50.IMAGENET1K_V1` and `resnet50@IMAGENET1K_V1` mean the same.
+
+    Raises LoadError for an unknown name, for other tasks than classification, and when the download fails.
+    """
+    from pellucid.subject.model import wrap
+
+    entry, _, tag = name.partition(".")
+    if weights is False:
+        drawn = architecture(entry, seed=seed)
+        found = {"preprocess": drawn.preprocess, "labels": drawn.labels, "notes": (untrained(seed),)}
+        return wrap(drawn.module, name=entry, **{**found, **wrapping})
+    chosen = _weights(entry, tag or (weights if isinstance(weights, str) else "DEFAULT"))
+    try:
+        # Fetched once with pickles refused; get_model then reads the same checked file from the cache.
+        chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        module = _models(entry).get_model(entry, weights=chosen, progress=False)
+    except (URLError, TimeoutError, ConnectionError) as error:
+        raise LoadError(
+            f"{PREFIX}:{name}", f"its weights could not be downloaded: {first_line(error)}",
+            f"Fetch {chosen.url} elsewhere and load it with pl.load('FILE.pth?arch={PREFIX}:{entry}'), or write "
+            f"{PREFIX}:{entry}@random for an untrained one.",
+        ) from error  # fmt: skip
+    found = {"preprocess": _preprocess(chosen), "labels": chosen.meta["categories"]}
+    return wrap(module.eval(), name=entry, **{**found, **wrapping})
+
+
+def architecture(name: str, *, classes: int | None = None, seed: int = 0) -> Architecture:
+    """A torchvision classifier with weights drawn from `seed`, for `classes` classes (None: as it was published)."""
+    usual = _weights(name, "DEFAULT")
+    count = {} if classes is None else {"num_classes": classes}
+    with seeded(seed):
+        module = _models(name).get_model(name, weights=None, **count)
+    return Architecture(module.eval(), _preprocess(usual), usual.meta["categories"] if classes is None else None)
+
+
+def _models(name: str) -> Any:
+    return library("torchvision.models", "torchvision", f"{PREFIX}:{name}")
+
+
+def _weights(name: str, tag: str) -> Any:
+    """The entry of torchvision's table of weights. Raises LoadError for what is not in it."""
+    models = _models(name)
+    classifiers = models.list_models(module=models)
+    if name in classifiers:
+        table = models.get_model_weights(name)
+        if tag in table.__members__:
+            return table[tag]
+        listing = ", ".join(table.__members__)
+        raise LoadError(f"{PREFIX}:{name}", f"it has no weights {tag!r}.", f"It has {listing}, and @random.")
+    if name in models.list_models():
+        raise LoadError(f"{PREFIX}:{name}", "it is no classifier of single pictures.",
+                        "Load it with torchvision and say which number to explain: pl.wrap(model, output=...).")  # fmt: skip
+    found = nearest(name, classifiers)
+    hint = f" Nearest: {', '.join(found)}." if found else ""
+    raise LoadError(f"{PREFIX}:{name}", f"torchvision has no model of that name.{hint}",
+                    "torchvision.models.list_models() lists all.")  # fmt: skip
+
+
+def _preprocess(weights: Any) -> Preprocess:
+    transforms = weights.transforms()
+    crop, resize = transforms.crop_size[0], transforms.resize_size[0]
+    return Preprocess(
+        size=(crop, crop), resize=resize, mean=tuple(transforms.mean), std=tuple(transforms.std),
+        interpolation=transforms.interpolation.value,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""How far to trust a map: measures of faithfulness and localisation, and sanity checks."""

@@ -1,0 +1,220 @@
+"""What is explained, as a value.
+
+A target turns what it reads into one number per sample. Most read the model's output; `Unit` reads a layer. Names in a
+target ("tabby cat", a text, a reference picture) are resolved by the model under study before the first pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.errors import TargetError
+
+
+@dataclass(frozen=True)
+class Target:
+    """The family of all targets. `reads` is "output" or the name of a layer."""
+
+    kind: ClassVar[str] = ""
+
+    @property
+    def reads(self) -> str:
+        return "output"
+
+    @property
+    def resolved(self) -> bool:
+        """Whether every name in it has become a number."""
+        return True
+
+    def __call__(self, value: Tensor) -> Float[Tensor, "batch"]:
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, **{key: value for key, value in vars(self).items()}}
+
+
+@dataclass(frozen=True)
+class Predicted(Target):
+    """The class the model itself ranks first, one per picture."""
+
+    kind: ClassVar[str] = "predicted"
+
+    @property
+    def resolved(self) -> bool:
+        return False
+
+    def __call__(self, value: Tensor) -> Float[Tensor, "batch"]:
+        return value.amax(dim=-1)
+
+
+@dataclass(frozen=True)
+class Class(Target):
+    """The logit of one class, by index or by name."""
+
+    index: int | str
+    kind: ClassVar[str] = "class"
+
+    @property
+    def resolved(self) -> bool:
+        return isinstance(self.index, int)
+
+    def __call__(self, value: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch"]:
+        return value[:, self.index]  # type: ignore[index]  # resolved before the first pass
+
+
+@dataclass(frozen=True)
+class Contrast(Target):
+    """Why `this` rather than `that`: the difference of two logits."""
+
+    this: int | str
+    that: int | str
+    kind: ClassVar[str] = "contrast"
+
+    @property
+    def resolved(self) -> bool:
+        return isinstance(self.this, int) and isinstance(self.that, int)
+
+    def __call__(self, value: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch"]:
+        return value[:, self.this] - value[:, self.that]  # type: ignore[index]
+
+
+@dataclass(frozen=True)
+class Probability(Target):
+    """The probability of one class, 0 to 1. `activation` is filled in by the model: softmax, sigmoid or none."""
+
+    index: int | str
+    activation: str = ""
+    kind: ClassVar[str] = "probability"
+
+    @property
+    def resolved(self) -> bool:
+        return isinstance(self.index, int) and self.activation != ""
+
+    def __call__(self, value: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch"]:
+        squash = {"softmax": lambda logits: logits.softmax(dim=-1), "sigmoid": torch.sigmoid}
+        return squash.get(self.activation, lambda same: same)(value)[:, self.index]  # type: ignore[index]
+
+
+@dataclass(frozen=True)
+class Unit(Target):
+    """One channel of a layer: its mean over the grid, or its value at `position` (row, column)."""
+
+    layer: str
+    channel: int
+    position: tuple[int, int] | None = None
+    kind: ClassVar[str] = "unit"
+
+    @property
+    def reads(self) -> str:
+        return self.layer
+
+    def __call__(self, value: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch"]:
+        channel = value[:, self.channel]
+        if self.position is None:
+            return channel.flatten(1).mean(dim=1)
+        row, column = self.position
+        return channel[:, row, column]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "position": list(self.position) if self.position else None}
+
+
+@dataclass(frozen=True)
+class Text(Target):
+    """Likeness of the picture to a text, for a dual encoder. `index` is its row in the model's list of texts."""
+
+    text: str
+    index: int | None = None
+    kind: ClassVar[str] = "text"
+
+    @property
+    def resolved(self) -> bool:
+        return self.index is not None
+
+    def __call__(self, value: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch"]:
+        return value[:, self.index]  # type: ignore[index]
+
+
+@dataclass(frozen=True, eq=False)
+class Similar(Target):
+    """Cosine likeness of the output (or of a layer's mean over the grid) to that of a `reference`.
+
+    reference: what it is compared with: a Frame or model input [1 3 height width]; becomes `embedding` when resolved
+    """
+
+    reference: Any = None
+    layer: str | None = None
+    embedding: Float[Tensor, "channel"] | None = None
+    kind: ClassVar[str] = "similar"
+
+    @property
+    def reads(self) -> str:
+        return self.layer or "output"
+
+    @property
+    def resolved(self) -> bool:
+        return self.embedding is not None
+
+    def __call__(self, value: Tensor) -> Float[Tensor, "batch"]:
+        flat = value.flatten(2).mean(dim=2) if value.ndim > 2 else value
+        assert self.embedding is not None
+        return torch.cosine_similarity(flat, self.embedding.to(flat)[None], dim=-1)
+
+    def to_dict(self) -> dict[str, Any]:
+        name = getattr(self.reference, "name", "a reference")
+        embedding = None if self.embedding is None else self.embedding.tolist()
+        return {"kind": self.kind, "reference": name, "layer": self.layer, "embedding": embedding}
+
+
+@dataclass(frozen=True)
+class Call(Target):
+    """Any function of the model's output [batch classes] that gives one number per sample."""
+
+    function: Callable[[Tensor], Tensor] = field(compare=True)
+    name: str = ""
+    kind: ClassVar[str] = "call"
+
+    def __call__(self, value: Tensor) -> Float[Tensor, "batch"]:
+        answer = self.function(value)
+        if not isinstance(answer, Tensor) or answer.shape != value.shape[:1]:
+            got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+            raise TargetError(
+                f"The target function {self.title!r} gave {got} for an output of shape {tuple(value.shape)}; expected "
+                f"one number per picture, a tensor of shape ({value.shape[0]},)."
+            )
+        return answer
+
+    @property
+    def title(self) -> str:
+        return self.name or getattr(self.function, "__name__", "a function")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "name": self.title}
+
+
+_KINDS: dict[str, Callable[..., Target]] = {
+    kind.kind: kind for kind in (Predicted, Class, Contrast, Probability, Unit, Text, Similar)
+}
+
+
+def target_from_dict(record: Mapping[str, Any]) -> Target:
+    """The target that `to_dict` wrote. A function cannot come back from disk: its name does, and calling it says so."""
+    values = {key: value for key, value in record.items() if key != "kind"}
+    kind = str(record["kind"])
+    if kind == "call":
+        return Call(_lost_function, name=str(values["name"]))
+    if kind == "unit" and values["position"] is not None:
+        values["position"] = tuple(values["position"])
+    if kind == "similar" and values["embedding"] is not None:
+        values["embedding"] = torch.tensor(values["embedding"])
+    return _KINDS[kind](**values)
+
+
+def _lost_function(value: Tensor) -> Tensor:
+    raise TargetError("This target was a Python function, which a file cannot keep. Give the function again.")
