@@ -16,6 +16,8 @@ export OMP_NUM_THREADS ?= 1
 export UV_PYTHON_DOWNLOADS := never
 export UV_PYTHON           := $(PYTHON)
 export UV_PROJECT_ENVIRONMENT := .venv
+# The certificates that the system trusts, as pip does.
+export UV_SYSTEM_CERTS ?= true
 
 # uv from the path if there is one, else fetched once into $(TOOLS).
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)

@@ -10,7 +10,9 @@ PellucidError
 ├── MethodUnavailable     the method is not defined for this model, with the reason and what to use instead
 ├── AmbiguousOutput       the model returns several things that could be its answer
 ├── ModelError            the model cannot be run as asked
-│   └── LoadError         the model cannot be loaded
+│   ├── LoadError         the model cannot be loaded
+│   │   └── UnknownModel  a source has no model of that name
+│   └── RemoteError       a model behind a URL does not answer as agreed
 ├── MissingExtra          an optional library is needed
 ├── PreprocessError       pictures were given to a model of unknown preprocessing
 ├── MemoryBudgetError     one single sample does not fit the memory allowed
@@ -134,6 +136,14 @@ class LoadError(ModelError):
         super().__init__(f"{spec}: {problem}{' ' + remedy if remedy else ''}")
 
 
+class UnknownModel(LoadError):
+    """A source has no model, weights or architecture of that name."""
+
+    def __init__(self, spec: str, problem: str, *, asked: str, known: Sequence[str], remedy: str) -> None:
+        self.asked, self.nearest = asked, nearest(asked, known)
+        super().__init__(spec, f"{problem}{_hint(self.nearest)}", remedy)
+
+
 class MissingExtra(PellucidError, ImportError):
     """An optional library is needed."""
 
@@ -182,3 +192,11 @@ class FileError(PellucidError, OSError):
 
     def __str__(self) -> str:  # OSError would print its arguments
         return f"{self.path}: {self.problem} {self.remedy}"
+
+
+class RemoteError(ModelError):
+    """A model behind a URL does not answer as agreed."""
+
+    def __init__(self, url: str, problem: str, remedy: str) -> None:
+        self.url, self.problem, self.remedy = url, problem, remedy
+        super().__init__(f"{url}: {problem} {remedy}")

@@ -43,6 +43,13 @@ def guest(network: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def going_back(device: torch.device) -> Iterator[None]:
+    """Gradients on and autocast off, whatever the caller's mode: a backward obeys both as a forward does."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device_type=device.type, enabled=False):
+        yield
+
+
 def _lock(network: nn.Module) -> threading.RLock:
     with _locks_guard:
         return _locks.setdefault(network, threading.RLock())

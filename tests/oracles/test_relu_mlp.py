@@ -34,8 +34,11 @@ def test_fullgrad_stays_the_same_within_one_linear_region() -> None:
     """The bias terms do not feel a step that switches no ReLU; the input term scales with it."""
     network, inputs = relu_mlp(), pictures(1, 5, 7)
     step = 1e-5 * pictures(1, 5, 7, seed=9)
-    near, far = (dict((name, slope * bias) for name, slope, bias in evidence_of(network, here, 2).bias_terms())
-                 for here in (inputs, inputs + step))  # fmt: skip
+    near, far = (
+        {term.name: term.off_grid * term.bias for term in evidence_of(network, here, 2).bias_terms()}
+        for here in (inputs, inputs + step)
+    )
+    assert near.keys() == {"first", "head"}
     for name, term in near.items():
         assert_close(term, far[name])
 

@@ -77,7 +77,7 @@ def test_boxes_touch_what_they_enclose_on_all_four_sides(some: Scenes) -> None:
 
 def test_the_bird_is_whole_and_its_parts_can_be_seen() -> None:
     """No part reaches the rim by more than a soft edge, and the wing has at least 60 pixels."""
-    drawn = scenes(23, 600)
+    drawn = scenes(23, 300)
     painted = render(drawn.fields, drawn.seed, drawn.index, drawn.world, coverage=BIRD_PARTS)
     whole = np.maximum.reduce([painted.coverage[part] for part in BIRD_PARTS])
     rim = np.concatenate([whole[:, 0], whole[:, -1], whole[:, :, 0], whole[:, :, -1]], axis=1)
@@ -88,7 +88,7 @@ def test_the_bird_is_whole_and_its_parts_can_be_seen() -> None:
     assert not drawn.mask("crest")[~plumed].any()
 
 
-@pytest.mark.parametrize("part", ["wing", "tail", "crest", "head", "body"])
+@pytest.mark.parametrize("part", ["wing", "tail", "crest", "head"])
 def test_masks_agree_across_sizes(part: str) -> None:
     small, large = scenes(24, 24), scenes(24, 24, size=256)
     fine = large.mask(part).reshape(24, 64, 4, 64, 4).mean(axis=(2, 4)) > 0.5

@@ -12,8 +12,7 @@ from torch.nn.functional import interpolate
 
 from pellucid.engine import Evidence
 from pellucid.registry import method
-from pellucid.subject.layers import to_grid
-from pellucid.values import BiasGradient, Check, InputGradient, Layer
+from pellucid.values import BiasGradient, Check, InputGradient
 
 LIMIT = 1e-3
 # Where these stand the network is no longer linear piece by piece, and the paper promises nothing.
@@ -55,28 +54,19 @@ def fullgrad(evidence: Evidence) -> Float[Tensor, "batch height width"]:
     picture.
     """
     total = _aggregated(evidence.input_gradient() * evidence.inputs, evidence.size)
-    for name, slope, bias in evidence.bias_terms():
-        layer = _address(evidence, name)
-        if layer is not None and layer.spatial:
-            total = total + _aggregated(to_grid(slope, layer) * bias[:, None, None], evidence.size)
+    for term in evidence.bias_terms():
+        if term.on_grid is not None:
+            total = total + _aggregated(term.on_grid * term.bias[:, None, None], evidence.size)
     return total
 
 
 def full_gradient_sum(evidence: Evidence) -> Float[Tensor, "batch"]:
     """<gradient, input> plus <gradient, bias> over every bias: the target itself in a piecewise linear network."""
     total = (evidence.input_gradient() * evidence.inputs).double().flatten(1).sum(dim=1)
-    for name, slope, bias in evidence.bias_terms():
-        layer = _address(evidence, name)
-        first = slope.ndim == 2 or (layer is not None and layer.order == "nchw")
-        by_channel = (slope if first else slope.movedim(-1, 1)).double().reshape(len(slope), len(bias), -1)
-        total = total + by_channel.sum(dim=2) @ bias.double()
+    for term in evidence.bias_terms():
+        slope = term.off_grid if term.on_grid is None else term.off_grid + term.on_grid.sum(dim=(-2, -1))
+        total = total + slope.double() @ term.bias.double()
     return total
-
-
-def _address(evidence: Evidence, name: str) -> Layer | None:
-    """The layer a bias term stands at; its name carries the call, `conv#1`, also where there is only one."""
-    entries = evidence.layers.entries
-    return entries.get(name) or entries.get(name.removesuffix("#1"))
 
 
 def _aggregated(terms: Float[Tensor, "batch channel h w"], size: tuple[int, int]) -> Float[Tensor, "batch height width"]:

@@ -54,7 +54,13 @@ def comparison(bars: Sequence[Bar], *, alt: str) -> Markup:
 
 
 def curves(
-    fractions: Sequence[float], lines: Mapping[str, Sequence[float]], *, alt: str, axis: str, accent: str, unit: str = "%"
+    fractions: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    *,
+    alt: str,
+    axis: str,
+    accent: str,
+    unit: str = "%",
 ) -> Markup:
     """Values over the part of the picture changed, both from 0 to 1 where the unit is per cent.
 
@@ -69,8 +75,12 @@ def curves(
 
     marks = [low + (high - low) * step / 2 for step in range(3)]
     grid = [
-        Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/><text class="tick" x="0" y="{1}">{2}</text>').format(
-            _TOP + _PLOT * (1 - step / 2), _TOP + _PLOT * (1 - step / 2) - 5, percent(mark) if unit == "%" else number(mark)
+        Markup(
+            '<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/><text class="tick" x="0" y="{1}">{2}</text>'
+        ).format(
+            _TOP + _PLOT * (1 - step / 2),
+            _TOP + _PLOT * (1 - step / 2) - 5,
+            percent(mark) if unit == "%" else number(mark),
         )
         for step, mark in enumerate(marks)
     ]
@@ -82,9 +92,9 @@ def curves(
         )
         for name, line in lines.items()
     ]  # fmt: skip
-    plot = Markup('<svg x="0" y="{}" width="100%" height="{}" viewBox="0 0 100 100" preserveAspectRatio="none">{}</svg>').format(
-        _TOP, _PLOT, Markup("").join(paths)
-    )
+    plot = Markup(
+        '<svg x="0" y="{}" width="100%" height="{}" viewBox="0 0 100 100" preserveAspectRatio="none">{}</svg>'
+    ).format(_TOP, _PLOT, Markup("").join(paths))
     foot = [
         Markup('<text class="tick" x="0" y="{}">0%</text>').format(_TOP + _PLOT + 18),
         Markup('<text class="tick" x="50%" y="{}" text-anchor="middle">{}</text>').format(_TOP + _PLOT + 18, axis),
@@ -94,7 +104,9 @@ def curves(
         Markup('<li><span class="key {}"></span>{}</li>').format("accent" if name == accent else "other", name)
         for name in lines
     )
-    return Markup('<ul class="keys">{}</ul>{}').format(keys, _svg(_TOP + _PLOT + 24, [*grid, plot, *foot], "curves", alt))
+    return Markup('<ul class="keys">{}</ul>{}').format(
+        keys, _svg(_TOP + _PLOT + 24, [*grid, plot, *foot], "curves", alt)
+    )
 
 
 _TOP, _PLOT = 16, 168
@@ -102,7 +114,9 @@ _TOP, _PLOT = 16, 168
 
 def _points(fractions: Sequence[float], line: Sequence[float], point: object) -> str:
     assert callable(point)
-    return " ".join(str(point(fraction, value)) for fraction, value in zip(fractions, line, strict=True) if value == value)
+    return " ".join(
+        str(point(fraction, value)) for fraction, value in zip(fractions, line, strict=True) if value == value
+    )
 
 
 def _probability(top: int, label: str, share: float) -> Markup:

@@ -68,7 +68,9 @@ def claim(text: str, verdict: str, meaning: str, figures: Mapping[str, str]) -> 
 
 def facts(heading: str, rows: Mapping[str, str]) -> Markup:
     """Names and what is known under them."""
-    body = Markup("").join(Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, fact) for name, fact in rows.items())
+    body = Markup("").join(
+        Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, fact) for name, fact in rows.items()
+    )
     return Markup('<h3>{}</h3><dl class="facts">{}</dl>').format(heading, body)
 
 

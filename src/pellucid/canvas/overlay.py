@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from pellucid.canvas.scales import Scale, hexadecimal, scale
+from pellucid.canvas.scales import Scale, scale
 from pellucid.errors import MapError, ShapeError
 
 State = Literal["drawn", "flat", "nothing"]
@@ -36,7 +36,7 @@ class Overlay:
 
     @property
     def legend(self) -> tuple[str, ...]:
-        """How to read the colours, in words."""
+        """How to read what has no colour, in words; the colours are named by the ends of the scale."""
         return (*_LEGENDS[self.state, self.signed], *((_UNSEEN,) if self.unseen > 0 else ()))
 
 
@@ -85,16 +85,15 @@ def outline(
     for _ in range(max(1, width)):
         inner = _eroded(inner)
     drawn = np.where(mask[..., None], pixels, _dim_grey(pixels))
-    return np.where((mask & ~inner)[..., None], np.array(TRUTH_COLOUR), np.rint(drawn)).astype(np.uint8)
+    return np.where((mask & ~inner)[..., None], np.array(_TRUTH_COLOUR), np.rint(drawn)).astype(np.uint8)
 
 
-TRUTH_COLOUR = (255, 255, 255)
-TRUTH_HEX = hexadecimal(np.array(TRUTH_COLOUR))
+_TRUTH_COLOUR = (255, 255, 255)
 
 _UNSEEN = "hatched: the model never saw this part"
 _LEGENDS: dict[tuple[State, bool], tuple[str, ...]] = {
-    ("drawn", False): ("pale gold: this mattered most", "plum: this mattered a little", "no colour: hardly at all"),
-    ("drawn", True): ("red: this raised the answer", "blue: this lowered it", "no colour: neither"),
+    ("drawn", False): ("no colour: hardly mattered",),
+    ("drawn", True): ("no colour: did neither",),
     ("flat", False): ("no colour: the map is flat, every place has the same value",),
     ("flat", True): ("no colour: the map is flat, every place has the same value",),
     ("nothing", False): ("no colour: the map holds nothing above zero",),
@@ -124,9 +123,10 @@ def _dim_grey(pixels: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, 
 
 def _hatched(pixels: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width 3"]:
     height, width = pixels.shape[:2]
-    step = max(4, round(max(height, width) / 48))
-    stripes = (np.add.outer(np.arange(height), np.arange(width)) % (2 * step)) < max(1, step // 3)
-    return np.where(stripes[..., None], 120.0, 12 + 0.3 * _dim_grey(pixels))
+    step = max(3, round(max(height, width) / 80))
+    stripes = (np.add.outer(np.arange(height), np.arange(width)) % (2 * step)) < max(1, step // 4)
+    dimmed = 8 + 0.45 * _dim_grey(pixels)
+    return np.where(stripes[..., None], 0.65 * dimmed + 38, dimmed)
 
 
 def _eroded(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:

@@ -18,7 +18,7 @@ Lch = tuple[float, float, float]  # lightness 0..1, chroma, hue in degrees
 
 @dataclass(frozen=True)
 class Scale:
-    """Colours by strength. `low` and `high` are its ends in words; `names` are the same ends as colours.
+    """Colours by strength. `low` and `high` say what its ends mean.
 
     signed: strengths run from -1 to 1 and the middle has no colour; else they run from 0 to 1
     stops:  evenly spaced colours from the lowest strength to the highest
@@ -29,7 +29,6 @@ class Scale:
     stops: tuple[Lch, ...]
     low: str
     high: str
-    names: tuple[str, str]
 
     def colours(self, strength: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape 3"]:
         """The colour of each strength; what lies beyond the ends gets the colour of the end."""
@@ -75,11 +74,11 @@ _LAB_FROM_LMS = np.array([
 
 GLOW = Scale(
     "glow", False, ((0.36, 0.12, 325), (0.52, 0.17, 5), (0.68, 0.18, 45), (0.82, 0.16, 75), (0.95, 0.11, 100)),
-    low="hardly mattered", high="mattered most", names=("no colour", "pale gold"),
+    low="plum: mattered a little", high="pale gold: mattered most",
 )  # fmt: skip
 TUG = Scale(
     "tug", True, ((0.70, 0.15, 248), (0.60, 0.13, 250), (0.50, 0.0, 0), (0.60, 0.19, 26), (0.70, 0.21, 28)),
-    low="lowered the answer", high="raised the answer", names=("blue", "red"),
+    low="blue: lowered the answer", high="red: raised the answer",
 )  # fmt: skip
 
 

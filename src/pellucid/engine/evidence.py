@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -206,8 +207,8 @@ class Evidence:
     def early_attention_gradients(self) -> tuple[Float[Tensor, "batch head token token"], ...]:
         """For each block, the gradient of the target read from that block's own output, on its own attention.
 
-        The rest of the blocks is skipped and the model's own head reads the block's tokens. Each block costs the head's
-        forward and a backward through one block.
+        The rest of the blocks is skipped and the model's own head reads the mean of the block's tokens. Each block costs
+        the head's forward and a backward through one block.
         """
         blocks = self.layers.blocks
         recording = self._recorded(Wanted(attention=True, gradients=True, layers=frozenset(blocks)))
@@ -367,10 +368,13 @@ class Evidence:
         return found
 
     def _score_read_at(self, recording: Recording, block: str) -> Tensor:
-        """The target's value when the model's head reads this block's tokens, in the recorded graph."""
+        """The target's value when the model's head reads the mean of this block's tokens, in the recorded graph."""
         network = self.model.network
         assert network is not None
-        early = recording.kept[self.layers[block].name]
+        layer = self.layers[block]
+        early = recording.kept[layer.name]
+        # Whichever tokens the head reads, it finds the mean of all of them.
+        early = early.mean(dim=0 if layer.order == "tbc" else 1, keepdim=True).expand_as(early)
         names = [name.split("#")[0] for name in self.layers.blocks]
         stand_ins = {network.get_submodule(name): _passing(early) for name in names}
         with hooks.guest(network), torch.inference_mode(False), torch.enable_grad(), hooks.bypassed(stand_ins):
@@ -388,7 +392,7 @@ class Evidence:
         waiting: list[Tensor] = []
         source = iter(points)
         while True:
-            waiting.extend(point for point, _ in zip(source, range(room - len(waiting)), strict=False))
+            waiting.extend(islice(source, max(0, room - len(waiting))))
             if not waiting:
                 return
             block = list(waiting)

@@ -73,6 +73,7 @@ def record(
     addresses = {layer.name for layer in layers.values()} | set(edited)
     names = {address.split("#")[0] for address in addresses}
     biased = _biased(model.network) if wanted.biases else set[str]()
+    reader = model.outputs  # may run the model once: not while we watch it
 
     def on_output(name: str, call: int, module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
         tensor = first_tensor(output)
@@ -106,7 +107,7 @@ def record(
         leaf = leaf.clone().requires_grad_() if wanted.gradients else leaf
         # A first in-place operation of the model must not meet a leaf.
         raw = model._guarded(_size(inputs), lambda: model.run(leaf.clone()))  # noqa: SLF001
-        outputs = model.outputs.read(raw, len(inputs))
+        outputs = reader.read(raw, len(inputs))
         resolved = settled(targets, outputs)
         scores = score(resolved, outputs, lambda name: to_grid(kept[layers[name].name], layers[name]).float())
     return Recording(leaf, outputs, scores, resolved, kept, attention, biases, rule, wanted)
@@ -144,10 +145,10 @@ def gradients(recording: Recording, of: Iterable[Tensor], rule: str = "natural",
     tensors = list(of)
     recording.rule.name = rule
     try:
-        total = (recording.scores if scores is None else scores).sum()
-        if not total.requires_grad:
-            return [torch.zeros_like(tensor) for tensor in tensors]
-        with torch.inference_mode(False), torch.enable_grad():
+        with hooks.going_back(recording.leaf.device):
+            total = (recording.scores if scores is None else scores).sum()
+            if not total.requires_grad:
+                return [torch.zeros_like(tensor) for tensor in tensors]
             found = torch.autograd.grad(total, tensors, retain_graph=True, allow_unused=True)
     finally:
         recording.rule.name = "natural"

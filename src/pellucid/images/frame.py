@@ -84,15 +84,15 @@ class Geometry:
     def to_frame(self, values: Tensor | np.ndarray) -> Float[np.ndarray, "height width"]:
         """A map [h w] over the model input, laid back on the original pixels; 0 where the model saw nothing.
 
-        Bilinear between the centres of input pixels. Where the picture had been enlarged the way back averages
-        (triangle filter as wide as an original pixel), so that no input pixel is skipped.
+        Bilinear between the centres of input pixels, so a linear map stays linear. Where the picture had been
+        enlarged, the bilinear surface is averaged over each original pixel, so that no input pixel is skipped.
         Raises ShapeError if the map is not at model input size.
         """
         array = _matrix(values, self.size, "The map").astype(np.float32)
         if self.is_identity:
             return array
-        rows = _triangle(self._centres(0), self._scale(0), self.size[0])
-        columns = _triangle(self._centres(1), self._scale(1), self.size[1])
+        rows = _bilinear(self._centres(0), self._scale(0), self.size[0])
+        columns = _bilinear(self._centres(1), self._scale(1), self.size[1])
         return np.ascontiguousarray((columns @ (rows @ array).T).T)
 
     def mask_to_frame(self, mask: Tensor | np.ndarray) -> Bool[np.ndarray, "height width"]:
@@ -342,16 +342,26 @@ def _cut(
     return window
 
 
-def _triangle(centres: Float[np.ndarray, " original"], scale: float, size: int) -> sparse.csr_matrix:
-    """Weights [original, size] of a bilinear look-up at `centres`; rows whose centre lies outside are empty."""
-    support = max(1.0, scale)
-    taps = np.floor(centres - support).astype(int)[:, None] + np.arange(int(np.ceil(2 * support)) + 2)
-    weights = np.clip(1 - np.abs(taps + 0.5 - centres[:, None]) / support, 0, None)
-    weights[(taps < 0) | (taps >= size)] = 0
-    outside = (centres < 0) | (centres >= size)
-    weights /= np.where(outside, 1, weights.sum(axis=1).clip(1e-12))[:, None]
-    weights[outside] = 0
-    return _sparse(weights, taps, size)
+def _bilinear(centres: Float[np.ndarray, " original"], scale: float, size: int) -> sparse.csr_matrix:
+    """Weights [original, size] of a bilinear look-up at `centres`; rows whose centre lies outside are empty.
+
+    With `scale` above 1 an original pixel spans several input pixels and the surface is integrated over that span.
+    """
+    span = scale if scale > 1 else 0.0
+    taps = np.floor(centres - span / 2 - 0.5).astype(int)[:, None] + np.arange(int(np.ceil(span)) + 3)
+    distance = centres[:, None] - (taps + 0.5)
+    if span:
+        weights = (_hat_below(distance + span / 2) - _hat_below(distance - span / 2)) / span
+    else:
+        weights = np.clip(1 - np.abs(distance), 0, None)
+    weights[(centres < 0) | (centres >= size)] = 0
+    return _sparse(weights, np.clip(taps, 0, size - 1), size)  # beyond its border the map goes on as it ends
+
+
+def _hat_below(place: Float[np.ndarray, "original tap"]) -> Float[np.ndarray, "original tap"]:
+    """The area of the bilinear hat (1 at 0, nothing beyond 1) that lies below `place`."""
+    place = np.clip(place, -1, 1)
+    return np.where(place < 0, (1 + place) ** 2 / 2, 1 - (1 - place) ** 2 / 2)
 
 
 def _area(original: int, scale: float, offset: int, size: int) -> sparse.csr_matrix:

@@ -27,9 +27,9 @@ def in_words(mask: Tensor | ArrayLike, seen: Tensor | ArrayLike | None = None) -
     seen: what the model saw of the picture; a mask that is all of it says so
     """
     array = _boolean(mask)
+    visible = _visible(array, seen)
     if not array.any():
         return _NOWHERE
-    visible = _visible(array, seen)
     if not visible.all() and share(array, visible) >= _MOST:
         return "all that the model saw" if share(array, visible) >= _ALL else "most of what the model saw"
     if array.mean() >= _ALL:

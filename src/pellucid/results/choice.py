@@ -47,7 +47,7 @@ class Choice(Result):
         """How it stands against maps that know nothing, plainly."""
         if not self.margins:
             return "It was not measured against maps that know nothing about the model, so its worth is unknown."
-        margins = listed([f"{_CONTROLS[name]} ({margin:+.2f})" for name, margin in self.margins.items()])
+        margins = listed([f"{_CONTROLS[name]} ({_signed(margin)})" for name, margin in self.margins.items()])
         if self.beats_controls:
             return f"It does better than {margins}."
         lost = [_CONTROLS[name] for name, margin in self.margins.items() if margin <= 0]
@@ -77,3 +77,7 @@ class Choice(Result):
 
 
 _CONTROLS = {"random": "a random map", "centre": "the centre of the picture", "edge": "the edges in the picture"}
+
+
+def _signed(margin: float) -> str:
+    return f"{margin:+.2f}".replace("-", "−")

@@ -61,6 +61,12 @@ class Claim(Result):
         """The sentence, its figures filled in."""
         return filled(self.template, self.measured)
 
+    @property
+    def figures(self) -> dict[str, str]:
+        """What was measured, for a reader, without the words that stand in the sentence anyway."""
+        text, shown = self.text, figures(self.measured)
+        return {name: words for name, words in shown.items() if _is_number(words) or words not in text}
+
     def recheck(self, model: Any) -> Claim:
         """The same claim after running its test again on `model` (any VisionModel), with a fresh verdict.
 
@@ -92,7 +98,7 @@ class Claim(Result):
         )  # fmt: skip
 
     def fragment(self) -> str:
-        return fragments.claim(self.text, self.verdict, VERDICTS[self.verdict], figures(self.measured))
+        return fragments.claim(self.text, self.verdict, VERDICTS[self.verdict], self.figures)
 
     def __rich__(self) -> RenderableType:
         return terminal.claim(self.text, self.verdict)
@@ -107,3 +113,7 @@ def filled(template: str, measured: Mapping[str, Any]) -> str:
         if name is not None and (name not in measured or len(form or "") > 6):
             raise RequestError(f"The template {template!r} asks for {name!r}; measured were: {', '.join(measured)}.")
     return template.format(**measured)
+
+
+def _is_number(words: str) -> bool:
+    return words.lstrip("-")[:1].isdigit()

@@ -39,7 +39,9 @@ def truth_drawn(frame: Frame, truth: Truth, *, side: int) -> Pixels:
     """The picture with all but the known cause in grey."""
     pixels = photograph(frame, side=side)
     mask = np.asarray(truth.mask, dtype=np.uint8)[..., None].repeat(3, axis=2) * 255
-    return outline(pixels, resized(mask, (pixels.shape[0], pixels.shape[1]))[..., 0] > 127, 1 if max(pixels.shape) < 200 else 2)
+    return outline(
+        pixels, resized(mask, (pixels.shape[0], pixels.shape[1]))[..., 0] > 127, 1 if max(pixels.shape) < 200 else 2
+    )
 
 
 def picture_alt(heat: Heatmaps, index: int = 0) -> str:

@@ -39,7 +39,9 @@ def map_from_plain(record: Mapping[str, Any]) -> Tensor:
     shape = tuple(int(length) for length in record["shape"])
     if math.prod(shape) != stored.size:
         raise ShapeError("A stored map", got=shape, expected=f"{stored.size} values")
-    return torch.from_numpy(np.ldexp(stored.astype(np.float64), int(record["exponent"])).astype(np.float32).reshape(shape))
+    return torch.from_numpy(
+        np.ldexp(stored.astype(np.float64), int(record["exponent"])).astype(np.float32).reshape(shape)
+    )
 
 
 def to_plain(value: Any) -> Any:
@@ -102,7 +104,9 @@ def _exponent(largest: float) -> int:
 
 _WRAP: dict[type, Callable[[Any], Any]] = {
     np.ndarray: _array_to_plain,
-    Tensor: lambda value: _array_to_plain(value.detach().cpu().float().numpy() if value.is_floating_point() else value.cpu().numpy()),
+    Tensor: lambda value: _array_to_plain(
+        value.detach().cpu().float().numpy() if value.is_floating_point() else value.cpu().numpy()
+    ),
     Frame: lambda value: {"$": "frame", "value": value.to_dict()},
     Layer: lambda value: {"$": "layer", "value": value.to_dict()},
     Target: lambda value: {"$": "target", "value": value.to_dict()},

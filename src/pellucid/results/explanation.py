@@ -129,7 +129,9 @@ class Explanation(Result):
         bars = terminal.bars([(line.label, line.probability) for line in self.predictions])
         claims = [terminal.claim(claim.text, claim.verdict) for claim in self.claims]
         lead = Text(f"{self.frame.name}: {self.answer.text}", style="bold")
-        return Group(lead, bars, *claims, Text(f"Shown first: {self.chosen.title}. {self.choice.sentence}", style="dim"))
+        return Group(
+            lead, bars, *claims, Text(f"Shown first: {self.chosen.title}. {self.choice.sentence}", style="dim")
+        )
 
     def _writers(self) -> Mapping[str, Callable[[], bytes]]:
         return {
@@ -149,6 +151,16 @@ def open_explanation(path: str | Path) -> Explanation:
         raise FileError(path, f"it holds a result of kind {kind!r}, not an explanation.", "Open another file.")
     try:
         return Explanation.from_dict(record)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, PellucidError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        AssertionError,
+        PellucidError,
+    ) as error:
         problem = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise FileError(path, f"it is damaged ({type(error).__name__}: {problem}).", "Save the explanation again.") from error
+        raise FileError(
+            path, f"it is damaged ({type(error).__name__}: {problem}).", "Save the explanation again."
+        ) from error

@@ -25,7 +25,9 @@ def write_atomically(path: str | Path, data: bytes) -> Path:
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink()
-        raise FileError(path, f"it cannot be written: {error.strerror or error}.", "Choose another folder or name.") from error
+        raise FileError(
+            path, f"it cannot be written: {error.strerror or error}.", "Choose another folder or name."
+        ) from error
     return path
 
 
@@ -43,7 +45,9 @@ def read_json(path: str | Path) -> tuple[str, dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise FileError(path, f"it is not complete JSON ({_short(error)}).", "Save the result again.") from error
     if not isinstance(record, dict) or "pellucid" not in record:
-        raise FileError(path, "it is JSON, but not a result of pellucid.", "Open a file that `.save('name.json')` wrote.")
+        raise FileError(
+            path, "it is JSON, but not a result of pellucid.", "Open a file that `.save('name.json')` wrote."
+        )
     record = cast("dict[str, Any]", record)
     if record.get("format") != FORMAT:
         raise FileError(

@@ -64,12 +64,18 @@ class Heatmaps(Result):
         values = torch.as_tensor(self.values).detach().to("cpu", torch.float32)
         object.__setattr__(self, "values", values)
         if values.ndim not in (3, 4):
-            raise ShapeError("Heatmaps.values", got=values.shape, expected="[batch height width] or [batch channel height width]")
+            raise ShapeError(
+                "Heatmaps.values", got=values.shape, expected="[batch height width] or [batch channel height width]"
+            )
         for name, row in (("frames", self.frames), ("targets", self.targets), ("target_names", self.target_names)):
             if len(row) != len(values):
-                raise ShapeError("Heatmaps.values", got=tuple(values.shape), expected=f"{len(row)} maps, one per entry of {name}")
+                raise ShapeError(
+                    "Heatmaps.values", got=tuple(values.shape), expected=f"{len(row)} maps, one per entry of {name}"
+                )
         if self.checks and len(self.checks) != len(values):
-            raise ShapeError("Heatmaps.checks", got=len(self.checks), expected=f"{len(values)} entries, one per picture")
+            raise ShapeError(
+                "Heatmaps.checks", got=len(self.checks), expected=f"{len(values)} entries, one per picture"
+            )
 
     def __len__(self) -> int:
         return len(self.values)
@@ -161,7 +167,9 @@ class Heatmaps(Result):
             [frame.name, self.target_names[index], "passed" if self.passed(index) else failure(self, index)]
             for index, frame in enumerate(self.frames)
         ]
-        return terminal.table(f"{self.title}{f' at {self.layer.name}' if self.layer else ''}", ["picture", "explains", "checks"], rows)
+        return terminal.table(
+            f"{self.title}{f' at {self.layer.name}' if self.layer else ''}", ["picture", "explains", "checks"], rows
+        )
 
     def _writers(self) -> Mapping[str, Callable[[], bytes]]:
         return {**super()._writers(), ".png": lambda: sheet.maps_png(self), ".npz": self._npz}

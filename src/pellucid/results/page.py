@@ -93,8 +93,12 @@ def _truth(story: Explanation) -> dict[str, Any] | None:
     words = story.truth.text
     scores = story.scores_of(story.chosen.method)
     lines = {
-        "pointing_game": lambda score: f"The strongest point of the map {'lies inside' if score.values[0] >= 0.5 else 'misses it'}.",
-        "mask_iou": lambda score: f"Map and truth share {percent(score.values[0])} of the area they cover; a random map {percent(score.random[0])}.",
+        "pointing_game": lambda score: (
+            f"The strongest point of the map {'lies inside' if score.values[0] >= 0.5 else 'misses it'}."
+        ),
+        "mask_iou": lambda score: (
+            f"Map and truth share {percent(score.values[0])} of the area they cover; a random map {percent(score.random[0])}."
+        ),
     }
     return {
         "uri": data_uri(enlarged(truth_drawn(story.frame, story.truth, side=_LARGE), _LARGE)),
@@ -113,7 +117,9 @@ def _trust(story: Explanation) -> dict[str, Any]:
         for row in choice.table if row.get("score") is not None
     ]  # fmt: skip
     drawable = [row for row in rows if row.value == row.value]
-    chart = charts.comparison(drawable, alt="Faithfulness: " + listed([f"{row.label} {row.value:.2f}" for row in drawable]))
+    chart = charts.comparison(
+        drawable, alt="Faithfulness: " + listed([f"{row.label} {row.value:.2f}" for row in drawable])
+    )
     return {
         "good": choice.beats_controls, "sentence": choice.sentence, "comparison": chart if drawable else None,
         "reading": "Further right is better. Dots are means over several ways to remove pixels, whiskers their spread; "
@@ -148,8 +154,16 @@ def _check(passed: bool | None, words: str) -> dict[str, str]:
 
 def _curves(story: Explanation) -> list[dict[str, Any]]:
     wanted = {
-        "deletion": ("Taking the marked pixels away", "The answer should fall fast, far below the dashed line.", "of the picture removed"),
-        "insertion": ("Bringing the marked pixels back", "The answer should return fast, far above it.", "of the picture shown"),
+        "deletion": (
+            "Taking the marked pixels away",
+            "The answer should fall fast, far below the dashed line.",
+            "of the picture removed",
+        ),
+        "insertion": (
+            "Bringing the marked pixels back",
+            "The answer should return fast, far above it.",
+            "of the picture shown",
+        ),
     }
     return [
         {"title": heading, "words": words, "chart": chart}

@@ -35,7 +35,9 @@ class Prediction(Result):
     def from_dict(cls, record: Mapping[str, Any]) -> Prediction:
         """The prediction that `to_dict` wrote."""
         probability = record["probability"]
-        return cls(int(record["index"]), str(record["label"]), float("nan") if probability is None else float(probability))
+        return cls(
+            int(record["index"]), str(record["label"]), float("nan") if probability is None else float(probability)
+        )
 
     def fragment(self) -> str:
         return fragments.sentence(self.text)

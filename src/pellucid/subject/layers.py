@@ -112,8 +112,8 @@ def probe(
             plain = isinstance(output, (Tensor, tuple, list)) and not hasattr(output, "keys")
             seen.append(_Seen(name, module, call, len(seen), tensor, first_tensor(inputs), plain))
 
-    leaf = inputs.detach().clone().requires_grad_(inputs.is_floating_point())
     with hooks.guest(network), torch.inference_mode(False), torch.enable_grad(), hooks.watched(network, None, note):
+        leaf = inputs.detach().clone().requires_grad_(inputs.is_floating_point())
         answer = run(network(leaf.clone()))
     size = (int(inputs.shape[-2]), int(inputs.shape[-1]))
     entries = _entries(seen, totals, size, len(inputs))
@@ -287,9 +287,10 @@ def _reaches(seen: list[_Seen], answer: Tensor) -> dict[int, Tensor]:
     able = [one for one in seen if one.tensor.requires_grad]
     if not able or not answer.requires_grad or not answer.is_floating_point():
         return {}
-    weights = torch.linspace(1, 2, answer.shape[1], device=answer.device)
     tensors = [one.tensor for one in able]
-    found = torch.autograd.grad((answer * weights).sum(), tensors, allow_unused=True, retain_graph=True)
+    with hooks.going_back(answer.device):
+        weights = torch.linspace(1, 2, answer.shape[1], device=answer.device)
+        found = torch.autograd.grad((answer * weights).sum(), tensors, allow_unused=True, retain_graph=True)
     return {one.index: gradient for one, gradient in zip(able, found, strict=True) if gradient is not None}
 
 

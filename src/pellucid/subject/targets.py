@@ -21,7 +21,7 @@ def resolve(model: VisionModel, asked: Asked | Sequence[Asked], batch: int) -> t
     asked: None (the predicted class), an index, a label, a Target, a callable on the output, or a list with one each
     Raises UnknownClass, UnknownLayer, TargetError.
     """
-    if isinstance(asked, Sequence) and not isinstance(asked, str):
+    if isinstance(asked, Sequence) and not isinstance(asked, (str, bytes)):
         if len(asked) != batch:
             raise TargetError(f"{len(asked)} targets for {batch} pictures; expected one target, or one per picture.")
         return tuple(value(model, entry) for entry in asked)

@@ -38,7 +38,7 @@ class Course:
 
 
 COURSES: Mapping[str, Course] = {
-    "cnn": Course(training.Recipe(500, 4e-3), 24_000, {}, ("features.3", "features.4", "features.5")),
+    "cnn": Course(training.Recipe(500, 4e-3), 24_000, {}, ("features.2", "features.3", "features.4", "features.5")),
     "vit": Course(
         training.Recipe(1800, 1.5e-3), 24_000, {}, tuple(f"blocks.{at}.norm1" for at in range(1, 4))
     ),
@@ -46,9 +46,9 @@ COURSES: Mapping[str, Course] = {
         training.Recipe(700, 4e-3),
         12_000,
         {"shortcut": "background", "strength": AGREEMENT},
-        ("features.3", "features.4", "features.5"),
+        ("features.2", "features.3", "features.4", "features.5"),
     ),
-    "digits": Course(training.Recipe(600, 4e-3), 0, {}, ("features.1", "features.2")),
+    "digits": Course(training.Recipe(600, 4e-3), 0, {}, ("features.1", "features.2", "features.3")),
 }
 
 
@@ -76,6 +76,7 @@ def trained(name: str, seed: int, *, steps: int | None = None, pool: int | None 
     if steps is not None:
         course = replace(course, recipe=replace(course.recipe, steps=steps))
     pictures, labels = _pictures(name, seed, course)
+    course = replace(course, pool=len(pictures))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = nets.build(name)
@@ -207,12 +208,12 @@ def _best_layer(name: str, net: nn.Module, layers: tuple[str, ...]) -> tuple[str
         pictures = drawn.tensor()
     if drawn is not None and drawn.world.shortcut is None:
         figures = {layer: _pointing(net, layer, drawn) for layer in layers}
-        what = f"share of {len(pictures)} fresh scenes whose Grad-CAM maximum lies in a deciding part (grown by 1 pixel)"
+        what = f"the share of {len(pictures)} fresh scenes whose Grad-CAM maximum lies in a deciding part (grown by 1 pixel)"
     else:
         figures = {layer: _fall(net, layer, pictures) for layer in layers}
-        what = f"mean fall of log probability, {len(pictures)} pictures, when Grad-CAM's highest tenth is blurred away"
+        what = f"the mean fall of log probability, {len(pictures)} pictures, when Grad-CAM's highest tenth is blurred away"
     best = max(figures, key=lambda layer: figures[layer])
-    return best, f"{what}: " + ", ".join(f"{layer} {figure:.2f}" for layer, figure in figures.items())
+    return best, f"chosen by measurement, {what}: " + ", ".join(f"{layer} {figure:.2f}" for layer, figure in figures.items())
 
 
 def _pointing(net: nn.Module, layer: str, drawn: Scenes) -> float:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pellucid.errors import LoadError, nearest
+from pellucid.errors import LoadError, UnknownModel, nearest
 from pellucid.values import Preprocess
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ def load(
     """
     written = os.fspath(spec) if isinstance(spec, (str, os.PathLike)) else None
     if not isinstance(written, str):
-        raise LoadError(repr(spec), f"a {type(spec).__name__} is no spec.", "A model already in memory goes to pl.wrap.")
+        problem = f"a {type(spec).__name__} is no spec."
+        raise LoadError(repr(spec), problem, "A model already in memory goes to pl.wrap.")
     written = written.strip()
     source, rest, options = _taken_apart(written)
     given: dict[str, Any] = {
@@ -131,12 +132,13 @@ def load(
     shown_name, options = options.get("name"), {key: value for key, value in options.items() if key != "name"}
     loader = source.loader
     _check_options(written, source, loader, options)
-    if source.home == "onnx" and place is not None:
-        model = loader.load(rest, **options, device=place)
-    else:
-        model = loader.load(rest, **options)
-        if place is not None:
-            model.to(place)
+    if place is not None and "device" in inspect.signature(loader.load).parameters:
+        options["device"] = place
+    model = loader.load(rest, **options)
+    if place is not None and model.module is not None:
+        model.to(place)
+    elif place is not None and place.type != "cpu" and "device" not in options:
+        raise LoadError(written, f"it runs where it runs and cannot move to {place}.", "Leave device out.")
     model.spec = written
     model.name = shown_name or model.name
     return model
@@ -177,10 +179,8 @@ def _local(written: str, prefix: str) -> tuple[str, dict[str, Any]]:
     if Path(path).expanduser().exists():
         return path, options
     if prefix and len(prefix) > 1 and "/" not in prefix and "\\" not in prefix:
-        known = [*SOURCES, *_SAME_AS]
-        found = nearest(prefix, known)
-        hint = f" Nearest: {', '.join(found)}." if found else ""
-        raise LoadError(written, f"there is no source {prefix!r}.{hint}", f"The prefixes are {', '.join(SOURCES)}.")
+        raise UnknownModel(written, f"there is no source {prefix!r}.", asked=prefix, known=[*SOURCES, *_SAME_AS],
+                           remedy=f"The prefixes are {', '.join(SOURCES)}.")  # fmt: skip
     if "/" in path or "\\" in path or Path(path).suffix in (".pt", ".pth", ".safetensors", ".onnx", ".bin", ".ckpt"):
         raise LoadError(written, "there is no such file or folder.", _neighbours(Path(path).expanduser()))
     raise LoadError(written, "no source is named, and there is no such file.", _how_to_name())
@@ -233,7 +233,7 @@ def _weights(written: str, rest: str, asked: bool | str | os.PathLike[str]) -> t
     if asked is False or "random" in (tag, asked):
         return name, False
     if "@" in rest and not tag:
-        raise LoadError(written, "the name of the weights after the @ is missing.", "Leave the @ out, or write @random.")
+        raise LoadError(written, "the name of the weights after the @ is missing.", "Leave @ out, or write @random.")
     return name, tag or (True if asked is True else str(asked))
 
 
@@ -251,7 +251,9 @@ def _device(written: str, device: str | torch.device | None) -> torch.device | N
         raise LoadError(written, f"there is no device {device!r}.", "For example device='cpu' or 'cuda:0'.") from error
     count = torch.cuda.device_count()
     if place.type == "cuda" and (place.index or 0) >= count:
-        raise LoadError(written, f"device {device!r} is not there: {count} CUDA devices were found.", "Use device='cpu'.")
+        raise LoadError(
+            written, f"there is no device {device!r}: {count} CUDA devices were found.", "Use device='cpu'."
+        )
     return place
 
 
@@ -259,4 +261,5 @@ def _check_options(written: str, source: Source, loader: ModuleType, options: Ma
     taken = [*_WRAPPING, *(key for key in inspect.signature(loader.load).parameters if key not in ("path", "wrapping"))]
     for key in options:
         if key not in taken:
-            raise LoadError(written, f"the source {source.home!r} takes no option {key!r}.", f"It takes {', '.join(taken)}.")
+            problem = f"the source {source.home!r} takes no option {key!r}."
+            raise LoadError(written, problem, f"It takes {', '.join(taken)}.")

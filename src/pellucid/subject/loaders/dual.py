@@ -55,7 +55,7 @@ def wrapped(
     from pellucid.subject.model import wrap
 
     net = DualEncoder(image, encode(texts), scale=scale, bias=bias or 0.0).eval()
-    usual = {"labels": tuple(texts), "activation": "softmax" if bias is None else "sigmoid"}
+    usual: dict[str, Any] = {"labels": tuple(texts), "activation": "softmax" if bias is None else "sigmoid"}
     return wrap(net, text_encoder=lambda text: encode([text])[0], **{**usual, **wrapping})
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,7 +94,7 @@ class _Hub:
         try:
             return self._read(kind, local=True, **options)
         except OSError:
-            if self.local_only or os.path.isdir(self.name):
+            if self.local_only or Path(self.name).is_dir():
                 return self._explained(kind, local=True, **options)
         return self._explained(kind, local=False, **options)
 
@@ -175,10 +175,10 @@ def _dual(
         features = answer if isinstance(answer, Tensor) else answer.pooler_output
         return functional.normalize(features.float(), dim=-1)
 
-    bias = getattr(net, "logit_bias", None)
+    scale, bias = net.logit_scale.detach().exp(), getattr(net, "logit_bias", None)
     return dual.wrapped(
-        _PictureSide(net, _PICTURE_SIDE[config.model_type]), encode, texts, scale=float(net.logit_scale.exp()),
-        bias=None if bias is None else float(bias), notes=tuple(notes), **wrapping,
+        _PictureSide(net, _PICTURE_SIDE[config.model_type]), encode, texts, scale=float(scale),
+        bias=None if bias is None else float(bias.detach()), notes=tuple(notes), **wrapping,
     )  # fmt: skip
 
 

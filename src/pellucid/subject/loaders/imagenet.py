@@ -27,7 +27,7 @@ def readable(descriptions: Sequence[str]) -> tuple[str, ...]:
 
 def is_imagenet(descriptions: Sequence[str]) -> bool:
     """Whether these are the 1000 classes as WordNet describes them."""
-    return len(descriptions) == 1000 and descriptions[0].startswith("tench, ") and descriptions[281] == "tabby, tabby cat"
+    return len(descriptions) == 1000 and descriptions[0][:7] == "tench, " and descriptions[281] == "tabby, tabby cat"
 
 
 def _readable(description: str) -> str:

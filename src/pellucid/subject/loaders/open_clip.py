@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from pellucid.errors import LoadError, nearest
+from pellucid.errors import LoadError, UnknownModel
 from pellucid.subject.loaders import dual
 from pellucid.subject.loaders.architecture import seeded, untrained
 from pellucid.subject.loaders.libraries import first_line, library
@@ -43,11 +43,13 @@ def load(
         with torch.no_grad():
             return functional.normalize(net.encode_text(tokenizer(list(texts)).to(place)).float(), dim=-1)
 
-    bias = getattr(net, "logit_bias", None)
-    usual = {"preprocess": _preprocess(spec, net.visual.preprocess_cfg), "name": name.rpartition(":")[2]}
+    scale, bias = net.logit_scale.detach().exp(), getattr(net, "logit_bias", None)
+    wrapping = {"name": name.rpartition(":")[2], **wrapping}
+    if wrapping.get("preprocess") is None:
+        wrapping["preprocess"] = _preprocess(spec, net.visual.preprocess_cfg)
     return dual.wrapped(
-        net.visual, encode, names, scale=float(net.logit_scale.exp()), bias=None if bias is None else float(bias),
-        notes=(untrained(seed),) if weights is False else (), **{**usual, **wrapping},
+        net.visual, encode, names, scale=float(scale), bias=None if bias is None else float(bias.detach()),
+        notes=(untrained(seed),) if weights is False else (), **wrapping,
     )  # fmt: skip
 
 
@@ -55,9 +57,8 @@ def _create(clip: Any, name: str, weights: bool | str, seed: int) -> Any:
     spec = f"{PREFIX}:{name}"
     built_in = ":" not in name
     if built_in and name not in clip.list_models():
-        found = nearest(name, clip.list_models())
-        hint = f" Nearest: {', '.join(found)}." if found else ""
-        raise LoadError(spec, f"open_clip has no model of that name.{hint}", "open_clip.list_models() lists all.")
+        raise UnknownModel(spec, "open_clip has no model of that name.", asked=name, known=clip.list_models(),
+                           remedy="open_clip.list_models() lists all.")  # fmt: skip
     tags = clip.list_pretrained_tags_by_model(name) if built_in else []
     listing = f"It has {', '.join(tags)}, and @random." if tags else f"{spec}@random is an untrained one."
     if built_in and weights is True:

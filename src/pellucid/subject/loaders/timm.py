@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from pellucid.errors import LoadError, nearest
+from pellucid.errors import LoadError, UnknownModel
 from pellucid.subject.loaders import imagenet
 from pellucid.subject.loaders.architecture import Architecture, seeded, untrained
 from pellucid.subject.loaders.libraries import first_line, library
@@ -38,10 +38,9 @@ def load(
     module = _create(full, trained=weights is not False, seed=seed, input_size=input_size)
     notes = [] if weights is not False else [untrained(seed)]
     if wrapping.get("preprocess") is None:
-        wrapping["preprocess"] = _own_preprocess(full, module, input_size)
-        height, width = wrapping["preprocess"].size
-        if height != width:
-            notes.append(f"Pictures are stretched to its input of {height} x {width} pixels.")
+        wrapping["preprocess"] = own = _own_preprocess(full, module, input_size)
+        if own.fit == "stretch":
+            notes.append("Its input is not square; pictures are stretched to it.")
     wrapping.setdefault("labels", _labels(module))
     return wrap(module.eval(), name=name.rpartition(":")[2], notes=tuple(notes), **wrapping)
 
@@ -49,7 +48,8 @@ def load(
 def architecture(name: str, *, classes: int | None = None, seed: int = 0) -> Architecture:
     """A timm model with weights drawn from `seed`, for `classes` classes (None: as it was published)."""
     module = _create(name, trained=False, seed=seed, classes=classes)
-    return Architecture(module.eval(), _own_preprocess(name, module, None), _labels(module) if classes is None else None)
+    labels = _labels(module) if classes is None else None
+    return Architecture(module.eval(), _own_preprocess(name, module, None), labels)
 
 
 def preprocess(spec: str, config: Mapping[str, Any]) -> Preprocess:
@@ -81,9 +81,8 @@ def _create(
     if ":" not in name and not timm.is_model(name):
         base = name.partition(".")[0]
         known = timm.list_pretrained(f"{base}.*") if timm.is_model(base) else timm.list_models()
-        found = nearest(name, known)
-        hint = f" Nearest: {', '.join(found)}." if found else ""
-        raise LoadError(spec, f"timm has no model of that name.{hint}", "timm.list_models() lists all.")
+        raise UnknownModel(spec, "timm has no model of that name.", asked=name, known=known,
+                           remedy="timm.list_models() lists all.")  # fmt: skip
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if input_size is not None and _sized(timm, name):
         options["img_size"] = input_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
-from pellucid.errors import LoadError, nearest
+from pellucid.errors import LoadError, UnknownModel
 from pellucid.subject.loaders.architecture import Architecture, seeded, untrained
 from pellucid.subject.loaders.libraries import first_line, library
 from pellucid.values import Preprocess
@@ -28,7 +28,7 @@ def load(name: str, *, weights: bool | str = True, seed: int = 0, **wrapping: An
     entry, _, tag = name.partition(".")
     if weights is False:
         drawn = architecture(entry, seed=seed)
-        found = {"preprocess": drawn.preprocess, "labels": drawn.labels, "notes": (untrained(seed),)}
+        found: dict[str, Any] = {"preprocess": drawn.preprocess, "labels": drawn.labels, "notes": (untrained(seed),)}
         return wrap(drawn.module, name=entry, **{**found, **wrapping})
     chosen = _weights(entry, tag or (weights if isinstance(weights, str) else "DEFAULT"))
     try:
@@ -66,15 +66,13 @@ def _weights(name: str, tag: str) -> Any:
         table = models.get_model_weights(name)
         if tag in table.__members__:
             return table[tag]
-        listing = ", ".join(table.__members__)
+        listing = ", ".join(entry.name for entry in table)
         raise LoadError(f"{PREFIX}:{name}", f"it has no weights {tag!r}.", f"It has {listing}, and @random.")
     if name in models.list_models():
         raise LoadError(f"{PREFIX}:{name}", "it is no classifier of single pictures.",
-                        "Load it with torchvision and say which number to explain: pl.wrap(model, output=...).")  # fmt: skip
-    found = nearest(name, classifiers)
-    hint = f" Nearest: {', '.join(found)}." if found else ""
-    raise LoadError(f"{PREFIX}:{name}", f"torchvision has no model of that name.{hint}",
-                    "torchvision.models.list_models() lists all.")  # fmt: skip
+                        "Load it with torchvision and say what to explain: pl.wrap(model, output=...).")  # fmt: skip
+    raise UnknownModel(f"{PREFIX}:{name}", "torchvision has no model of that name.", asked=name, known=classifiers,
+                       remedy="torchvision.models.list_models() lists all.")  # fmt: skip
 
 
 def _preprocess(weights: Any) -> Preprocess:

@@ -1,0 +1,121 @@
+"""The shipped nets: what their cards say is so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from pellucid.errors import SceneError
+from pellucid.testbed import ARCHITECTURES, nets, scenes, truth
+from pellucid.testbed.fields import SPECIES
+from pellucid.testbed.nets import WEIGHTS, Card
+from pellucid.testbed.train import accuracies
+
+FRESH_SEED = 4000  # pictures no card was measured on
+
+
+@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+def shipped(request: pytest.FixtureRequest) -> tuple[str, torch.nn.Module, Card]:
+    return (request.param, *nets.load(request.param))
+
+
+def test_a_shipped_net_is_ready_for_use(shipped: tuple[str, torch.nn.Module, Card]) -> None:
+    name, net, card = shipped
+    assert not net.training
+    assert all(weight.dtype == torch.float32 for weight in net.parameters())
+    with torch.no_grad():
+        logits = net(torch.rand(2, 3, card.size, card.size, generator=torch.Generator().manual_seed(1)))
+    assert logits.shape == (2, len(card.labels))
+    assert card.labels == (tuple("0123456789") if name == "digits" else SPECIES)
+    assert card.name == name and card.version == 1
+
+
+def test_the_default_layer_exists_and_was_chosen_by_measurement(shipped: tuple[str, torch.nn.Module, Card]) -> None:
+    _, net, card = shipped
+    net.get_submodule(card.default_layer)
+    assert card.default_layer in card.why
+
+
+def test_loading_leaves_the_random_state_alone(shipped: tuple[str, torch.nn.Module, Card]) -> None:
+    before = torch.get_rng_state()
+    nets.load(shipped[0])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_net_meets_its_card_on_fresh_scenes(shipped: tuple[str, torch.nn.Module, Card]) -> None:
+    """Within 1.5 points of what the card measured on other scenes; three standard deviations for a share near a half."""
+    name, net, card = shipped
+    count = 500
+    for word, share in accuracies(name, net, FRESH_SEED, count).items():
+        slack = max(0.015, 3 * np.sqrt(share * (1 - share) / count))
+        assert share == pytest.approx(card.accuracy[word], abs=slack), word
+
+
+@pytest.mark.parametrize("name", ["cnn", "vit"])
+def test_a_clean_net_reads_the_deciding_parts_and_no_landscape(name: str) -> None:
+    net, _ = nets.load(name)
+    effects = truth.effect(net, scenes(FRESH_SEED, 40))
+    for part in ("wing", "tail", "crest"):
+        assert effects.flipped(part) > 0.9, part
+    assert abs(effects.mean("land")) < 0.05 * effects.mean("wing")
+    assert set(effects.causes()) == {"wing", "tail", "crest"}
+
+
+def test_the_biased_net_reads_landscape_and_plume() -> None:
+    """The cue stands in for wing and tail; the plume it cannot replace."""
+    net, card = nets.load("cnn_background")
+    drawn = scenes(FRESH_SEED, 40, shortcut="background", strength=0.0)
+    effects = truth.effect(net, drawn)
+    assert effects.mean("land") > effects.mean("wing") + effects.mean("tail")
+    assert effects.causes()[0] == "land" or effects.causes()[1] == "land"
+    assert effects.flipped("crest") > 0.8
+    assert card.accuracy["aligned"] > 0.95 > 0.4 > card.accuracy["conflict"]
+
+
+def test_a_vit_is_the_mean_over_nothing_but_its_class_token() -> None:
+    """Attention rows sum to one, and the answer reads the first token alone."""
+    net, _ = nets.load("vit")
+    seen: list[torch.Tensor] = []
+    first = net.blocks[0].attn  # type: ignore[index, union-attr]
+    tokens = torch.randn(2, 65, 96, generator=torch.Generator().manual_seed(1))
+    first.attn_drop.forward = lambda values: seen.append(values) or values
+    with torch.no_grad():
+        first(tokens)
+    assert seen[0].shape == (2, 4, 65, 65)
+    torch.testing.assert_close(seen[0].sum(dim=-1), torch.ones(2, 4, 65))
+    assert net.prefix_tokens == 1
+
+
+def test_no_net_works_in_place(shipped: tuple[str, torch.nn.Module, Card]) -> None:
+    _, net, card = shipped
+    assert not any(getattr(module, "inplace", False) for module in net.modules())
+    pictures = torch.rand(1, 3, card.size, card.size, generator=torch.Generator().manual_seed(1))
+    kept = pictures.clone()
+    net(pictures)
+    assert torch.equal(pictures, kept)
+
+
+def test_the_weights_fit_in_eight_megabytes_and_hold_no_pickle() -> None:
+    paths = sorted(WEIGHTS.glob("*"))
+    assert sum(path.stat().st_size for path in paths) < 8e6
+    assert {path.stem for path in paths if path.suffix == ".safetensors"} == set(ARCHITECTURES)
+    assert {path.suffix for path in paths} == {".safetensors"}
+
+
+def test_a_card_survives_being_written_to_a_file(tmp_path: Path) -> None:
+    card = Card("digits", ("a", "b"), 32, "features.1", "because: 0.5", {"held_out": 0.5}, 3, {"steps": 1, "rate": 0.1})
+    path = nets.save(nets.build("digits"), card, tmp_path)
+    with safe_open(path, framework="pt") as file:
+        assert Card.from_metadata(file.metadata()) == card
+    assert nets.load("digits", tmp_path)[1] == card
+
+
+def test_nets_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="Known: cnn, vit"):
+        nets.load("resnet")
+    with pytest.raises(SceneError, match="pellucid testbed train cnn"):
+        nets.load("cnn", tmp_path)
