@@ -52,7 +52,7 @@ def grad_cam_package(
                 torch.stack([target(output) for output in outputs]).sum().backward()
             kept = cam.activations_and_grads
             slopes = kept.gradients[0].numpy() if cam.uses_gradients else None
-            found = cam.get_cam_image(inputs, module, targets, kept.activations[0].numpy(), slopes)
+            found = cam.get_cam_image(inputs, module, targets, kept.activations[0].numpy(), slopes, False)
         finally:
             kept.release()
             network.zero_grad()

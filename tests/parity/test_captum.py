@@ -46,7 +46,7 @@ def test_integrated_gradients(network: nn.Module) -> None:
     theirs = attr.IntegratedGradients(network).attribute(
         INPUTS.clone(), baselines=0.0, target=CLASS, n_steps=12, method="gausslegendre", internal_batch_size=8
     )
-    ours = ask("integrated_gradients", network, INPUTS, CLASS, steps=12, most_steps=12)
+    ours = ask("integrated_gradients", network, INPUTS, CLASS, steps=12, most_steps=12, baseline="zero")
     assert relative(ours, theirs.float()) < TOLERANCE
 
 
@@ -78,7 +78,7 @@ def test_changed_rules(ours: str, theirs: str) -> None:
 def test_kernel_shap_over_all_coalitions_equals_exact_shapley_values() -> None:
     segments = torch.arange(4).reshape(2, 2).repeat_interleave(32, 0).repeat_interleave(32, 1)
     theirs = attr.ShapleyValues(resnet()).attribute(
-        INPUTS, baselines=0.0, target=CLASS, feature_mask=segments.expand(1, 3, -1, -1)
+        INPUTS, baselines=0.0, target=CLASS, feature_mask=segments.expand(1, 3, -1, -1).contiguous()
     )
     ours = ask("kernel_shap", resnet(), INPUTS, CLASS, segments=segments, baseline="zero")
     share = torch.stack([ours[:, segments == patch].sum(dim=1) for patch in range(4)], dim=1)

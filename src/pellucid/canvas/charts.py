@@ -158,7 +158,7 @@ def _control(bar: Bar) -> str:
     return next((name for name in ("random", "centre", "edge") if name in word), "random")
 
 
-def _svg(height: int, parts: Sequence[str], kind: str, alt: str) -> Markup:
+def _svg(height: int, parts: Sequence[Markup], kind: str, alt: str) -> Markup:
     return Markup('<svg class="chart {}" role="img" aria-label="{}" width="100%" height="{}">{}</svg>').format(
-        kind, alt, height, Markup("").join(Markup(part) for part in parts)
+        kind, alt, height, Markup("").join(parts)
     )

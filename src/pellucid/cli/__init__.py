@@ -1,1 +1,45 @@
-"""cli."""
+"""The command `pellucid`: one file per command, nothing heavy imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from pellucid.cli import demo, explain, layers, methods, models, testbed
+from pellucid.cli.failing import failing_clearly
+
+app = typer.Typer(
+    name="pellucid",
+    help="Makes a trained vision model explain itself, in pictures and in words, with evidence for every statement.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("explain")(explain.explain)
+app.command("methods")(methods.methods)
+app.command("models")(models.models)
+app.command("layers")(layers.layers)
+app.command("demo")(demo.demo)
+app.add_typer(testbed.app, name="testbed")
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", is_eager=True, callback=lambda asked: _version(asked), help="Print the version."),
+) -> None:
+    """Makes a trained vision model explain itself, in pictures and in words, with evidence for every statement."""
+
+
+def main() -> None:
+    """Runs the command line. Exit code 0 done, 1 some inputs failed, 2 wrong usage."""
+    sys.exit(failing_clearly(app))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from pellucid import __version__
+
+        print(f"pellucid {__version__}")
+        raise typer.Exit

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import BinaryIO, TypeVar, cast
 
 import numpy as np
 from jaxtyping import UInt8
@@ -232,7 +232,9 @@ def _read_bytes(data: bytes, name: str, limit: float) -> Frame:
     return Frame(pixels, name, notes)
 
 
-def _decode(file: IO[bytes], name: str, limit: float) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[str, ...]]:
+def _decode(
+    file: BinaryIO | BytesIO, name: str, limit: float
+) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[str, ...]]:
     image, notes = _quietly(lambda: _open(file, name))
     _check_size(image.size, name, limit)
     animated, more = _quietly(lambda: _is_animated(image, name))
@@ -250,7 +252,7 @@ def _decode(file: IO[bytes], name: str, limit: float) -> tuple[UInt8[np.ndarray,
     return pixels, tuple(dict.fromkeys((*said, *notes, *more)))
 
 
-def _open(file: IO[bytes], name: str) -> ImageFile.ImageFile:
+def _open(file: BinaryIO | BytesIO, name: str) -> ImageFile.ImageFile:
     """What Pillow's own `open` does, without its size limit: that one warns, and is process-wide."""
     start = file.read(64)
     trouble: BaseException | None = None
@@ -260,7 +262,7 @@ def _open(file: IO[bytes], name: str) -> ImageFile.ImageFile:
             continue
         file.seek(0)
         try:
-            return cast("Callable[[IO[bytes], str], ImageFile.ImageFile]", factory)(file, "")
+            return cast("Callable[[BinaryIO | BytesIO, str], ImageFile.ImageFile]", factory)(file, "")
         except Image.DecompressionBombError as error:
             raise ImageError(name, f"Pillow refuses it: {error}", "Scale it down first.") from error
         except _DECODER_ERRORS as error:  # a signature may fit by chance, so the next format is tried

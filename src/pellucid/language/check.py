@@ -194,5 +194,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def _answered(claim: Claim, holds: bool, **measured: Any) -> Claim:
     finite = all(np.isfinite(value) for value in measured.values() if isinstance(value, float))
-    verdict = (VERIFIED if holds else REFUTED) if finite else UNVERIFIABLE
+    # A sentence may say that the test fails ("no further than random"); then failing is what makes it true.
+    true = holds == claim.arguments.get("expected", True)
+    verdict = (VERIFIED if true else REFUTED) if finite else UNVERIFIABLE
     return replace(claim, measured={**claim.measured, **measured}, verdict=verdict)

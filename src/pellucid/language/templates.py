@@ -75,7 +75,7 @@ def removed(topic: Topic, mask: Bool[np.ndarray, "h w"], fill: str = FILL) -> Cl
     )
     claim = topic.claim("region_matters", "removal", template, _region_words(topic, mask, fill), {"mask": mask, "fill": fill})
     if claim.verdict == check.REFUTED:
-        return replace(claim, template=(
+        return _denied(claim, (
             "The map points at {region}, {part}, but with that {gone} {target} goes from "
             f"{_figure(topic, 'before')} to {_figure(topic, 'after')}, no further than with a random region of the same "
             f"shape ({_figure(topic, 'random_worst')})."
@@ -92,7 +92,7 @@ def survives(topic: Topic, mask: Bool[np.ndarray, "h w"], fill: str = FILL) -> C
     )
     claim = topic.claim("region_suffices", "survival", template, _region_words(topic, mask, fill), {"mask": mask, "fill": fill})
     if claim.verdict == check.REFUTED:
-        return replace(claim, template=(
+        return _denied(claim, (
             "That region is not enough by itself: shown alone, with everything else {gone}, it leaves {target} at "
             f"{_figure(topic, 'after')}, no more than a random region of the same shape does "
             f"({_figure(topic, 'random_best')})."
@@ -112,7 +112,7 @@ def separated(
     )
     claim = topic.claim("separates", "runner_up", template, words, {"contrast": contrast, "mask": mask, "fill": fill})
     if claim.verdict == check.REFUTED:
-        return replace(claim, template=(
+        return _denied(claim, (
             f"The runner-up is “{{runner}}” {second}. No single region was found to separate the two: with {{region}} "
             "{gone} the lead goes from {lead:.1f} to {lead_after:.1f}, with random regions to {lead_random:.1f}."
         ))  # fmt: skip
@@ -161,6 +161,14 @@ def headline(claims: Sequence[Claim], target_name: str) -> str:
     matters = held.get("region_matters")
     lead = f"“{seen.measured['label']}”" if seen else f"“{target_name}”"
     return f"{lead}, because of {matters.measured['region']}" if matters else lead
+
+
+def _denied(claim: Claim, template: str) -> Claim:
+    """The sentence that says what a failed test has shown; it is true as long as the test keeps failing."""
+    return replace(
+        claim, template=template, predicate=f"not_{claim.predicate}", verdict=check.VERIFIED,
+        arguments={**claim.arguments, "expected": False},
+    )  # fmt: skip
 
 
 def _region_words(topic: Topic, mask: Bool[np.ndarray, "h w"], fill: str) -> dict[str, Any]:

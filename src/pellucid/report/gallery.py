@@ -47,12 +47,12 @@ def _entry(story: Explanation, width: int) -> Image.Image:
     probability = story.answer.probability
     sure = f", {percent(probability)} sure" if probability == probability else ""
     answer = story.answer.label[:1].upper() + story.answer.label[1:]
-    trusted = story.choice.beats_controls
+    colour = ACCENT if story.choice.beats_controls else WRONG
     return painting.column([
         plates,
         painting.text(f"{answer}{sure}", 34, width, lines=1),
         painting.text(story.headline, 24, width, lines=3),
-        painting.text(f"Map: {story.chosen.title}. {story.choice.sentence}", 20, width, ACCENT if trusted else WRONG, lines=2),
+        painting.text(f"Map: {story.chosen.title}. {story.choice.sentence}", 20, width, colour, lines=2),
         painting.text(story.model.name, 20, width, MUTED, lines=1),
     ], 12)  # fmt: skip
 

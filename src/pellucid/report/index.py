@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from markupsafe import Markup
-
 from pellucid.canvas import fragments
 from pellucid.canvas.raster import Pixels, data_uri, enlarged
 from pellucid.canvas.words import percent
@@ -90,7 +88,7 @@ def render_index(
     template = fragments.environment(_TEMPLATES).get_template("index.html")
     return template.render(
         no_requests=fragments.NO_REQUESTS, base_css=fragments.stylesheet(),
-        page_css=Markup((_TEMPLATES / "index.css").read_text(encoding="utf-8")), title=title, words=words,
+        page_css=fragments.stylesheet(_TEMPLATES / "index.css"), title=title, words=words,
         sections=sections, skipped=skipped, count=sum(len(section.cards) for section in sections),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
+from markupsafe import Markup
 from rich.console import RenderableType
 
 from pellucid.canvas import fragments, terminal
@@ -62,9 +63,10 @@ class Choice(Result):
     def from_dict(cls, record: Mapping[str, Any]) -> Choice:
         """The choice that `to_dict` wrote."""
         values = cast("dict[str, Any]", from_plain(dict(record)))
-        return cls(**{**values, "table": tuple(values["table"])})
+        values["table"] = tuple(values["table"])
+        return cls(**values)
 
-    def fragment(self) -> str:
+    def fragment(self) -> Markup:
         return fragments.facts(f"{self.method} is shown first", self._facts())
 
     def __rich__(self) -> RenderableType:

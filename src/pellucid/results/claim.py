@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from string import Formatter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
+from markupsafe import Markup
 from rich.console import RenderableType
 
 from pellucid.canvas import fragments, terminal
@@ -97,7 +98,7 @@ class Claim(Result):
             from_plain(record["arguments"]), record["verdict"], frame,
         )  # fmt: skip
 
-    def fragment(self) -> str:
+    def fragment(self) -> Markup:
         return fragments.claim(self.text, self.verdict, VERDICTS[self.verdict], self.figures)
 
     def __rich__(self) -> RenderableType:

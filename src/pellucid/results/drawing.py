@@ -65,7 +65,8 @@ def _at_display(
 def _centre_of_mass(heat: Heatmaps, index: int) -> str:
     if not heat.finite(index) or heat.flat(index):
         return "; it shows nothing"
-    values, _ = _at_display(heat, index, display_size(*heat.frames[index].pixels.shape[:2], 96))
+    frame = heat.frames[index]
+    values, _ = _at_display(heat, index, display_size(frame.height, frame.width, 96))
     weight = np.clip(values, 0, None)
     if weight.sum() <= 0:
         return "; nothing raised the answer"

@@ -1,6 +1,6 @@
 """Results as plain JSON values, and back.
 
-Arrays and the values of `pellucid.values` are wrapped as `{"$": kind, ...}`, so that a Claim read from disk has the very
+Arrays and the values of `pellucid.values` are wrapped as `{"$": kind, ...}`, so a Claim read from disk has the very
 arguments it had. Maps are kept as float16 under a common power of two: 11 bits of each value, whatever its unit.
 """
 

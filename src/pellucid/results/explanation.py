@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from markupsafe import Markup
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -118,7 +119,7 @@ class Explanation(Result):
             choice=Choice.from_dict(record["choice"]),
         )  # fmt: skip
 
-    def fragment(self) -> str:
+    def fragment(self) -> Markup:
         tiles = [
             fragments.tile(photograph(self.frame, side=360), f"The picture {self.frame.name}", "The picture"),
             fragments.tile(drawn(self.chosen, 0, side=360).pixels, picture_alt(self.chosen, 0), self.chosen.title),

@@ -10,11 +10,12 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import torch
 from jaxtyping import Float
+from markupsafe import Markup
 from rich.console import RenderableType
 from torch import Tensor
 
 from pellucid.canvas import fragments, terminal
-from pellucid.canvas.words import title
+from pellucid.canvas.words import listed, title
 from pellucid.errors import ShapeError
 from pellucid.images import Frame
 from pellucid.results import sheet
@@ -117,6 +118,15 @@ class Heatmaps(Result):
         checks = self.checks[index] if self.checks else ()
         return self.finite(index) and not self.flat(index) and all(check.passed is not False for check in checks)
 
+    def failure(self, index: int = 0) -> str:
+        """Why the map of one picture is not to be trusted as it stands, as a sentence; empty where it passed."""
+        if not self.finite(index):
+            return "It holds values that are not numbers."
+        if self.flat(index):
+            return "It is flat: it says the same of every place."
+        failed = [check.words for check in (self.checks[index] if self.checks else ()) if check.passed is False]
+        return f"It failed a check: {listed(failed)}" if failed else ""
+
     @property
     def title(self) -> str:
         """The method's name as a reader writes it."""
@@ -154,7 +164,7 @@ class Heatmaps(Result):
             about=record["about"],
         )  # fmt: skip
 
-    def fragment(self) -> str:
+    def fragment(self) -> Markup:
         tiles = [
             fragments.tile(drawn(self, index, side=360).pixels, picture_alt(self, index), self.target_names[index])
             for index in range(min(len(self), _TILES))
@@ -164,7 +174,7 @@ class Heatmaps(Result):
 
     def __rich__(self) -> RenderableType:
         rows = [
-            [frame.name, self.target_names[index], "passed" if self.passed(index) else failure(self, index)]
+            [frame.name, self.target_names[index], "passed" if self.passed(index) else self.failure(index)]
             for index, frame in enumerate(self.frames)
         ]
         return terminal.table(
@@ -186,12 +196,3 @@ class Heatmaps(Result):
 
 
 _TILES = 12
-
-
-def failure(heat: Heatmaps, index: int = 0) -> str:
-    """Why the map of one picture is not to be trusted as it stands, in words; empty where it passed."""
-    if not heat.finite(index):
-        return "holds values that are not numbers"
-    if heat.flat(index):
-        return "flat: every place has the same value"
-    return "; ".join(check.words for check in (heat.checks[index] if heat.checks else ()) if check.passed is False)

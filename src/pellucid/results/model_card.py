@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from markupsafe import Markup
 from rich.console import RenderableType
 
 from pellucid.canvas import fragments, terminal
@@ -50,9 +51,10 @@ class ModelCard(Result):
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> ModelCard:
         """The card that `to_dict` wrote."""
-        return cls(**{**record, "notes": tuple(record["notes"])})
+        values: dict[str, Any] = {**record, "notes": tuple(record["notes"])}
+        return cls(**values)
 
-    def fragment(self) -> str:
+    def fragment(self) -> Markup:
         return fragments.facts(self.name, self.facts)
 
     def __rich__(self) -> RenderableType:

@@ -36,7 +36,7 @@ def _opening(story: Explanation) -> dict[str, Any]:
     bars = [(line.label, line.probability) for line in story.predictions[:5]]
     return {
         "no_requests": fragments.NO_REQUESTS, "base_css": fragments.stylesheet(),
-        "page_css": Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        "page_css": fragments.stylesheet(_TEMPLATES / "page.css"),
         "name": story.frame.name, "model": story.model.name, "answer": answer,
         "sure": f"{percent(probability)} sure" if probability == probability else "it gives no probability",
         "explains": "" if story.target_name == story.answer.label else story.target_name,
@@ -57,10 +57,10 @@ def _evidence(story: Explanation) -> dict[str, Any]:
     known = {heat.method: _faithfulness(story, heat.method) for heat in story.heatmaps}
     shown = [heat for heat in story.heatmaps if heat.method not in CONTROLS]
     return {
-        "claims": [Markup(claim.fragment()) for claim in story.claims], "trust": _trust(story),
+        "claims": [claim.fragment() for claim in story.claims], "trust": _trust(story),
         "curves": _curves(story),
         "gallery": [
-            {**_map(heat, _SMALL), "about": heat.about, "failure": failure_words(heat),
+            {**_map(heat, _SMALL), "about": heat.about, "failure": heat.failure(0),
              "score": "" if known[heat.method] is None else f"{known[heat.method]:.2f}"}
             for heat in shown
         ],
@@ -77,34 +77,24 @@ def _map(heat: Heatmaps, side: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def failure_words(heat: Heatmaps) -> str:
-    """Why the map failed, as a short line; empty where it passed."""
-    if not heat.finite(0):
-        return "Holds values that are not numbers."
-    if heat.flat(0):
-        return "Flat: it says the same of every place."
-    failed = [check.words for check in (heat.checks[0] if heat.checks else ()) if check.passed is False]
-    return f"Failed its check: {listed(failed)}" if failed else ""
-
-
 def _truth(story: Explanation) -> dict[str, Any] | None:
     if story.truth is None:
         return None
-    words = story.truth.text
-    scores = story.scores_of(story.chosen.method)
-    lines = {
-        "pointing_game": lambda score: (
-            f"The strongest point of the map {'lies inside' if score.values[0] >= 0.5 else 'misses it'}."
-        ),
-        "mask_iou": lambda score: (
-            f"Map and truth share {percent(score.values[0])} of the area they cover; a random map {percent(score.random[0])}."
-        ),
-    }
+    words, scores = story.truth.text, story.scores_of(story.chosen.method)
     return {
         "uri": data_uri(enlarged(truth_drawn(story.frame, story.truth, side=_LARGE), _LARGE)),
         "alt": f"{story.frame.name} with the known cause in colour: {words}", "words": words,
-        "scores": [line(scores[name]) for name, line in lines.items() if name in scores],
+        "scores": [words for score in scores.values() if (words := _against_truth(score))],
     }  # fmt: skip
+
+
+def _against_truth(score: Score) -> str:
+    """How the map did against the truth, as a sentence; empty for measures that know no truth."""
+    value, random = percent(score.values[0]), percent(score.random[0]) if score.random else "unknown"
+    return {
+        "pointing_game": f"The strongest point of the map {'lies inside' if score.values[0] >= 0.5 else 'misses it'}.",
+        "mask_iou": f"Map and truth share {value} of the area they cover; a random map {random}.",
+    }.get(score.metric, "")
 
 
 def _trust(story: Explanation) -> dict[str, Any]:
@@ -214,6 +204,7 @@ def _technical(story: Explanation) -> dict[str, Any]:
         "cost": _spelled(story.cost),
         "seed": str(story.seed),
     }
+    of_maps = (f"{heat.title}: {note}" for heat in story.heatmaps for note in heat.notes)
     versions = {"versions": _spelled(story.versions)}
     return {
         "details": [
@@ -221,7 +212,7 @@ def _technical(story: Explanation) -> dict[str, Any]:
             fragments.facts("The model", {**story.model.facts, **versions}),
         ],
         "scores": _score_table(story),
-        "notes": [*story.frame.notes, *story.notes, *(f"{heat.title}: {note}" for heat in story.heatmaps for note in heat.notes)],
+        "notes": [*story.frame.notes, *story.notes, *of_maps],
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from markupsafe import Markup
 from rich.console import RenderableType
 
 from pellucid.canvas import fragments, terminal
@@ -39,7 +40,7 @@ class Prediction(Result):
             int(record["index"]), str(record["label"]), float("nan") if probability is None else float(probability)
         )
 
-    def fragment(self) -> str:
+    def fragment(self) -> Markup:
         return fragments.sentence(self.text)
 
     def __rich__(self) -> RenderableType:

@@ -12,7 +12,8 @@ from pellucid.errors import RequestError
 from pellucid.results.files import json_bytes, write_atomically
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from markupsafe import Markup
+from rich.console import RenderableType
 
 
 class Result:
@@ -27,7 +28,7 @@ class Result:
         """Everything it holds, in JSON's own kinds."""
         raise NotImplementedError
 
-    def fragment(self) -> str:
+    def fragment(self) -> Markup:
         """Its HTML, without page or style."""
         raise NotImplementedError
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
+from markupsafe import Markup
 from rich.console import RenderableType
 
 from pellucid.canvas import fragments, terminal
@@ -75,9 +76,10 @@ class Score(Result):
         """The score that `to_dict` wrote."""
         values = cast("dict[str, Any]", from_plain(dict(record)))
         rows = ("values", "random", "centre", "edge", "spread", "fills", "notes")
-        return cls(**{**values, **{name: tuple(values[name]) for name in rows if values[name] is not None}})
+        values |= {name: tuple(values[name]) for name in rows if values[name] is not None}
+        return cls(**values)
 
-    def fragment(self) -> str:
+    def fragment(self) -> Markup:
         return fragments.table(f"{self.metric} of {self.method}, {self.better} is better", *self._table())
 
     def __rich__(self) -> RenderableType:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 from jaxtyping import Bool
+from markupsafe import Markup
 from rich.console import RenderableType
 
 from pellucid.canvas import fragments, terminal
@@ -56,7 +57,7 @@ class Truth(Result):
         values = cast("dict[str, Any]", from_plain(dict(record)))
         return cls(values["mask"], values["ungrown"], values["words"], tuple(tuple(box) for box in values["boxes"]))
 
-    def fragment(self) -> str:
+    def fragment(self) -> Markup:
         return fragments.sentence(self.text)
 
     def __rich__(self) -> RenderableType:

@@ -8,10 +8,10 @@ from typing import Any
 
 from pellucid.errors import RequestError
 from pellucid.registry import Method, find_method
+from pellucid.stories.listing import default_cost
 from pellucid.stories.maps import available
 from pellucid.subject import VisionModel
 from pellucid.trust.faithfulness import CONTROLS, FILLS, curve_passes
-from pellucid.values import Rule
 
 POINTS = 8
 MOST_SCORED = 8  # maps, the three controls included
@@ -107,7 +107,7 @@ def plan(
 def _asked(
     model: VisionModel, usable: Mapping[str, Method], size: tuple[int, int], budget: float, names: Sequence[str], shared: float
 ) -> Plan:
-    steps = [Step(method.name, _passes(method, size)) for method in map(find_method, dict.fromkeys(names))]
+    steps = [Step(method.name, default_cost(method, size)) for method in map(find_method, dict.fromkeys(names))]
     spent = shared + sum(step.passes for step in steps)
     # What was asked for is done; the budget is then meant for scores and sentences.
     allowed = max(budget, spent + budget - shared) if spent > budget / 2 else budget
@@ -126,7 +126,7 @@ def _default(usable: Mapping[str, Method], size: tuple[int, int], budget: float,
     steps = list(family)
     dropped: list[str] = []
     if "legrad" in usable:
-        steps.append(Step("legrad", _passes(usable["legrad"], size)))
+        steps.append(Step("legrad", default_cost(usable["legrad"], size)))
     if closer is not None:
         steps.append(closer)
     else:
@@ -134,13 +134,13 @@ def _default(usable: Mapping[str, Method], size: tuple[int, int], budget: float,
     if not steps:
         raise RequestError(
             f"A budget of {budget:.0f} passes is too small for this model: a black box is explained by covering parts of "
-            f"the picture, which takes at least {_passes(usable['refined_occlusion'], size, closer=0) + shared:.0f}."
+            f"the picture, which takes at least {default_cost(usable['refined_occlusion'], size, closer=0) + shared:.0f}."
         )
     spent = shared + sum(step.passes for step in steps)
     for name in DEARER:
-        if name not in usable or spent + _passes(usable[name], size) > budget - _full_scores() - WORDS:
+        if name not in usable or spent + default_cost(usable[name], size) > budget - _full_scores() - WORDS:
             continue
-        steps.append(Step(name, _passes(usable[name], size)))
+        steps.append(Step(name, default_cost(usable[name], size)))
         spent += steps[-1].passes
     order = [name for name in CANDIDATES if any(step.method == name for step in steps)]
     order += [step.method for step in steps if step.passes and step.method not in order]
@@ -153,11 +153,11 @@ def _closer(usable: Mapping[str, Method], size: tuple[int, int], budget: float, 
     method = usable.get("refined_occlusion")
     if method is None:
         return None
-    coarse = _passes(method, size, closer=0)
+    coarse = default_cost(method, size, closer=0)
     left = budget - shared - WORDS - curve_passes(CONTROLLED, POINTS, len(FILLS)) - coarse
     for closer in (CLOSER, CLOSER // 2, 0):
         if left >= closer or (closer == 0 and budget >= shared + coarse):
-            return Step(method.name, _passes(method, size, closer=closer), {"closer": closer})
+            return Step(method.name, default_cost(method, size, closer=closer), {"closer": closer})
     return None
 
 
@@ -205,10 +205,4 @@ def _full_scores() -> int:
 
 def _free(method: Method) -> bool:
     """Whether it costs nothing beyond the shared forward and backward."""
-    return not callable(method.cost) and method.cost == 0 and not any(isinstance(need, Rule) for need in method.needs)
-
-
-def _passes(method: Method, size: tuple[int, int], **parameters: Any) -> float:
-    rules = 2 * sum(isinstance(need, Rule) for need in method.needs)
-    cost = method.cost
-    return rules + (cost(**parameters, size=size) if callable(cost) else cost)
+    return not callable(method.cost) and default_cost(method) == 0

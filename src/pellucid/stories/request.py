@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from pellucid.errors import RequestError, ShapeError
 from pellucid.images import Frame, Source, read_many
+from pellucid.images import read as read_one
 from pellucid.subject.loaders import load
 from pellucid.subject.model import VisionModel, wrap
 
@@ -102,13 +105,27 @@ def batches_of(model: VisionModel, images: Pictures) -> list[Batch]:
     return [batch for batch in _grouped(model, frames)]
 
 
+def read(source: Pictures, *, limit_megapixels: float = 100) -> Frame | list[Frame]:
+    """One picture as a Frame; a list of pictures, a folder or a glob as a list of Frames.
+
+    source: a path, the bytes of an image file, a Pillow image, a NumPy array or a torch tensor of pixels; a list of them
+
+    Raises ImageError, which names the picture, what is wrong with it and what to do.
+    """
+    if is_single(source):
+        return read_one(cast(Any, source), limit_megapixels=limit_megapixels)
+    return read_many(cast(Any, source), limit_megapixels=limit_megapixels)
+
+
 def is_single(images: Pictures) -> bool:
     """Whether one picture was given rather than a list, so that one answer is expected."""
     if isinstance(images, Tensor):
         return images.ndim == 3 or (images.ndim == 4 and len(images) == 1)
-    if isinstance(images, (list, tuple)):
-        return False
-    return not isinstance(images, Iterable) or hasattr(images, "__array__") or isinstance(images, (str, bytes, bytearray))
+    if isinstance(images, (str, os.PathLike)):
+        path = os.fspath(images)
+        return not os.path.isdir(path) and (os.path.isfile(path) or not glob.has_magic(path))
+    one = (Frame, bytes, bytearray, memoryview)
+    return isinstance(images, one) or hasattr(images, "__array__") or not isinstance(images, Iterable)
 
 
 def _is_input(images: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +157,12 @@ class Card:
     version: int = 1
 
     def to_metadata(self) -> dict[str, str]:
-        """As safetensors keeps it: texts only."""
-        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in vars(self).items()}
+        """As safetensors keeps it. One entry: with several their order, and so the file's bytes, would be left to chance."""
+        return {"card": json.dumps(asdict(self))}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Card:
-        texts = {"name", "default_layer", "why"}
-        values = {key: value if key in texts else json.loads(value) for key, value in metadata.items()}
+        values = json.loads(metadata["card"])
         return cls(**{**values, "labels": tuple(values["labels"])})
 
 

@@ -28,8 +28,8 @@ AGREEMENT = 0.95  # how often the biased nets' cue agrees with the label
 
 
 @dataclass(frozen=True)
-class Course:
-    """How one net is made: its pictures, its recipe, and the layers among which the default is chosen."""
+class Plan:
+    """How one net is made: its recipe, how many pictures are rendered and how, and the layers to choose a default from."""
 
     recipe: training.Recipe
     pool: int
@@ -37,18 +37,27 @@ class Course:
     layers: tuple[str, ...]
 
 
-COURSES: Mapping[str, Course] = {
-    "cnn": Course(training.Recipe(500, 4e-3), 24_000, {}, ("features.2", "features.3", "features.4", "features.5")),
-    "vit": Course(
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A net after its training, not yet measured, the plan as carried out, and how the loss fell."""
+
+    net: nn.Module
+    plan: Plan
+    course: training.Course
+
+
+PLANS: Mapping[str, Plan] = {
+    "cnn": Plan(training.Recipe(500, 4e-3), 24_000, {}, ("features.2", "features.3", "features.4", "features.5")),
+    "vit": Plan(
         training.Recipe(1800, 1.5e-3), 24_000, {}, tuple(f"blocks.{at}.norm1" for at in range(1, 4))
     ),
-    "cnn_background": Course(
+    "cnn_background": Plan(
         training.Recipe(700, 4e-3),
         12_000,
         {"shortcut": "background", "strength": AGREEMENT},
         ("features.2", "features.3", "features.4", "features.5"),
     ),
-    "digits": Course(training.Recipe(600, 4e-3), 0, {}, ("features.1", "features.2", "features.3")),
+    "digits": Plan(training.Recipe(600, 4e-3), 0, {}, ("features.1", "features.2", "features.3")),
 }
 
 
@@ -64,25 +73,25 @@ def train(
     On one machine the same arguments give the same bytes. Raises SceneError for a name that is not shipped.
     """
     nets.known(name)
-    net, course = trained(name, seed, steps=steps, pool=pool)
-    card = measured(name, nets.rounded(net), seed, course)
-    nets.save(net, card, folder)
+    outcome = trained(name, seed, steps=steps, pool=pool)
+    card = measured(name, nets.rounded(outcome.net), seed, outcome.plan)
+    nets.save(outcome.net, card, folder)
     return card
 
 
-def trained(name: str, seed: int, *, steps: int | None = None, pool: int | None = None) -> tuple[nn.Module, Course]:
-    """A net after its training, unmeasured, and the course it took."""
-    course = replace(COURSES[name], pool=pool or COURSES[name].pool)
+def trained(name: str, seed: int, *, steps: int | None = None, pool: int | None = None) -> Trained:
+    """Train a net, without measuring or keeping it."""
+    plan = replace(PLANS[name], pool=pool or PLANS[name].pool)
     if steps is not None:
-        course = replace(course, recipe=replace(course.recipe, steps=steps))
-    pictures, labels = _pictures(name, seed, course)
-    course = replace(course, pool=len(pictures))
+        plan = replace(plan, recipe=replace(plan.recipe, steps=steps))
+    pictures, labels = _pictures(name, seed, plan)
+    plan = replace(plan, pool=len(pictures))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = nets.build(name)
-    batches = _batches(pictures, labels, course.recipe, seed, mirrored=name != "digits")
-    training.fit(net, batches, course.recipe, label=f"Training {name}")
-    return net, course
+    batches = _batches(pictures, labels, plan.recipe, seed, mirrored=name != "digits")
+    course = training.fit(net, batches, plan.recipe, label=f"Training {name}")
+    return Trained(net, plan, course)
 
 
 def digits(held_out: bool) -> tuple[UInt8[Tensor, "picture 3 32 32"], Int64[Tensor, "picture"]]:
@@ -97,10 +106,10 @@ def digits(held_out: bool) -> tuple[UInt8[Tensor, "picture 3 32 32"], Int64[Tens
     return pictures[chosen], torch.from_numpy(bunch.target).long()[chosen]
 
 
-def _pictures(name: str, seed: int, course: Course) -> tuple[Tensor, Tensor]:
+def _pictures(name: str, seed: int, plan: Plan) -> tuple[Tensor, Tensor]:
     if name == "digits":
         return digits(held_out=False)
-    drawn = scenes(seed, course.pool, **course.settings)
+    drawn = scenes(seed, plan.pool, **plan.settings)
     return torch.from_numpy(np.ascontiguousarray(drawn.pixels.transpose(0, 3, 1, 2))), torch.from_numpy(drawn.labels)
 
 
@@ -130,10 +139,10 @@ def _batches(
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
 
-def measured(name: str, net: nn.Module, seed: int, course: Course) -> Card:
+def measured(name: str, net: nn.Module, seed: int, plan: Plan) -> Card:
     """The card of a trained net, every figure taken now."""
-    layer, why = _best_layer(name, net, course.layers)
-    recipe = {**course.recipe.to_dict(), "pool": course.pool, **course.settings}
+    layer, why = _best_layer(name, net, plan.layers)
+    recipe = {**plan.recipe.to_dict(), "pool": plan.pool, **plan.settings}
     labels = tuple(map(str, range(10))) if name == "digits" else SPECIES
     size = 32 if name == "digits" else 64
     return Card(name, labels, size, layer, why, accuracies(name, net), seed, recipe)
@@ -144,7 +153,7 @@ def accuracies(name: str, net: nn.Module, seed: int = TEST_SEED, count: int = 10
     if name == "digits":
         pictures, labels = digits(held_out=True)
         return {"held_out": _share(_answers(net, pictures.float() / 255) == labels)}
-    shortcut = COURSES[name].settings.get("shortcut")
+    shortcut = PLANS[name].settings.get("shortcut")
     if shortcut is None:
         sets = {"fresh": scenes(seed, count)}
     else:
@@ -204,7 +213,7 @@ def _best_layer(name: str, net: nn.Module, layers: tuple[str, ...]) -> tuple[str
     if name == "digits":
         pictures, drawn = digits(held_out=True)[0][:200].float() / 255, None
     else:
-        drawn = scenes(POINTING_SEED, 200, **COURSES[name].settings)
+        drawn = scenes(POINTING_SEED, 200, **PLANS[name].settings)
         pictures = drawn.tensor()
     if drawn is not None and drawn.world.shortcut is None:
         figures = {layer: _pointing(net, layer, drawn) for layer in layers}

@@ -46,13 +46,25 @@ class DualEncoder(nn.Module):
 
 
 def wrapped(
-    image: nn.Module, encode: EncodeTexts, texts: Sequence[str], *, scale: float, bias: float | None, **wrapping: Any
+    spec: str,
+    image: nn.Module,
+    encode: EncodeTexts,
+    texts: Sequence[str],
+    *,
+    scale: float,
+    bias: float | None,
+    **wrapping: Any,
 ) -> VisionModel:
     """The dual encoder as a VisionModel whose classes are the texts.
 
     bias: None for models trained with a softmax over texts; with a bias each text is a yes or no of its own
+
+    Raises LoadError for a single text where texts compete: its probability would always be 1.
     """
     from pellucid.subject.model import wrap
+
+    if bias is None and len(texts) < 2:
+        raise LoadError(spec, f"{texts[0]!r} is compared with nothing.", "Give two texts or more, as 'something else'.")
 
     net = DualEncoder(image, encode(texts), scale=scale, bias=bias or 0.0).eval()
     usual: dict[str, Any] = {"labels": tuple(texts), "activation": "softmax" if bias is None else "sigmoid"}

@@ -90,31 +90,36 @@ class _Hub:
         return library("transformers", "hf", self.spec)
 
     def read(self, kind: Any, **options: Any) -> Any:
-        """`kind.from_pretrained`, from the cache where it lies there. Raises LoadError."""
+        """`kind.from_pretrained`, from the cache where it lies there. Raises LoadError, MissingExtra."""
+        stays = self.local_only or Path(self.name).is_dir()
         try:
             return self._read(kind, local=True, **options)
-        except OSError:
-            if self.local_only or Path(self.name).is_dir():
-                return self._explained(kind, local=True, **options)
-        return self._explained(kind, local=False, **options)
+        except OSError as error:
+            if stays:
+                raise self._failed(error, local=True) from error
+        except (ImportError, ValueError, KeyError, RuntimeError) as error:
+            raise self._failed(error, local=True) from error
+        try:
+            return self._read(kind, local=False, **options)
+        except (OSError, ImportError, ValueError, KeyError, RuntimeError) as error:
+            raise self._failed(error, local=False) from error
 
     def _read(self, kind: Any, *, local: bool, **options: Any) -> Any:
         return kind.from_pretrained(
             self.name, local_files_only=local, trust_remote_code=self.trust_remote_code, **self.revision, **options
         )
 
-    def _explained(self, kind: Any, *, local: bool, **options: Any) -> Any:
-        try:
-            return self._read(kind, local=local, **options)
-        except ImportError as error:  # picture processors run on torchvision
-            raise MissingExtra(error.name or "torchvision", "torchvision", f"Loading {self.spec}") from error
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise LoadError(self.spec, first_line(error), _remedy(error, local)) from error
+    def _failed(self, error: Exception, *, local: bool) -> LoadError | MissingExtra:
+        if isinstance(error, ImportError):  # picture processors run on torchvision
+            return MissingExtra(error.name or "torchvision", "torchvision", f"Loading {self.spec}")
+        return LoadError(self.spec, first_line(error), _remedy(error, local))
 
 
 def _remedy(error: Exception, local: bool) -> str:
     if "trust_remote_code" in str(error):
         return "It brings Python code of its own; if you trust its author: pl.load(..., trust_remote_code=True)."
+    if isinstance(error, ValueError) and "Unrecognized configuration" in str(error):
+        return _KINDS
     if isinstance(error, OSError) and not local:
         return "Check the name and the connection; a downloaded folder loads as hf:FOLDER."
     return "It is not in the local cache; leave local_only out to ask the hub." if local else "Check the name."
@@ -176,8 +181,10 @@ def _dual(
         return functional.normalize(features.float(), dim=-1)
 
     scale, bias = net.logit_scale.detach().exp(), getattr(net, "logit_bias", None)
+    if wrapping.get("preprocess") is None:  # which would say the size
+        wrapping.setdefault("input_size", (config.vision_config.image_size,) * 2)
     return dual.wrapped(
-        _PictureSide(net, _PICTURE_SIDE[config.model_type]), encode, texts, scale=float(scale),
+        hub.spec, _PictureSide(net, _PICTURE_SIDE[config.model_type]), encode, texts, scale=float(scale),
         bias=None if bias is None else float(bias.detach()), notes=tuple(notes), **wrapping,
     )  # fmt: skip
 

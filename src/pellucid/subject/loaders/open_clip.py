@@ -48,7 +48,7 @@ def load(
     if wrapping.get("preprocess") is None:
         wrapping["preprocess"] = _preprocess(spec, net.visual.preprocess_cfg)
     return dual.wrapped(
-        net.visual, encode, names, scale=float(scale), bias=None if bias is None else float(bias.detach()),
+        spec, net.visual, encode, names, scale=float(scale), bias=None if bias is None else float(bias.detach()),
         notes=(untrained(seed),) if weights is False else (), **wrapping,
     )  # fmt: skip
 

@@ -78,6 +78,8 @@ def _create(
 ) -> nn.Module:
     spec = f"{PREFIX}:{name}"
     timm = library("timm", "timm", spec)
+    if "/" in name and ":" not in name:
+        raise LoadError(spec, "timm has no model of that name.", f"On the hub it would be {PREFIX}:hf-hub:{name}.")
     if ":" not in name and not timm.is_model(name):
         base = name.partition(".")[0]
         known = timm.list_pretrained(f"{base}.*") if timm.is_model(base) else timm.list_models()

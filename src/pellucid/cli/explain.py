@@ -1,0 +1,48 @@
+"""`pellucid explain`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pellucid.cli.failing import SOME_FAILED
+from pellucid.cli.options import Device, Json, Model, Seed, print_json
+
+
+def explain(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders and globs.")],
+    model: Model,
+    target: Annotated[str | None, typer.Option(help="Class index or name. Default: the class predicted for each picture.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Method names with commas between. Default: the panel the budget allows.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Where methods look that explain at a layer. `pellucid layers` lists them.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for pages, sheets and records.")] = Path("explanations"),
+    device: Device = None,
+    seed: Seed = 0,
+    memory: Annotated[float | None, typer.Option(metavar="GIB", help="Memory that may be held. Default: a quarter of what is free.")] = None,
+    budget: Annotated[int, typer.Option(metavar="PASSES", min=1, help="Forward passes per picture; a backward counts two.")] = 400,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what would be done and what it costs, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Explain pictures: per picture one page, one sheet and one record, and an index for several.
+
+    Example: pellucid explain bird.png --model testbed:cnn --out explanations
+    """
+    from pellucid.cli.reporting import announce_plan, finish
+    from pellucid.stories.errand import prepare
+
+    errand = prepare(
+        images, model, out=out, target=target, methods=methods, layer=layer, device=device, seed=seed, memory=memory,
+        budget=budget,
+    )  # fmt: skip
+    if plan:
+        announce_plan(errand, as_json)
+        return
+    if methods is not None and not as_json:
+        announce_plan(errand, as_json=False)
+    outcome = finish(errand, quiet=as_json)
+    if as_json:
+        print_json(outcome.to_dict())
+    if outcome.failed:
+        raise typer.Exit(SOME_FAILED)

@@ -1,0 +1,144 @@
+"""One errand of the command line: which pictures, which model, what is asked, where the answers go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pellucid.engine.maps import layer_for, refuse_if_unavailable
+from pellucid.errors import ImageError, RequestError
+from pellucid.images import find
+from pellucid.registry import find_method
+from pellucid.stories.folder import Done, Failed, Item, items_of
+from pellucid.stories.panel import Plan, plan
+from pellucid.stories.request import Request
+from pellucid.subject import VisionModel, load
+
+_USUAL_SIZE = (224, 224)
+
+
+@dataclass(frozen=True, eq=False)
+class Errand:
+    """Everything checked and loaded; only the work is left.
+
+    missing: what was asked for and is not there, one line each
+    """
+
+    model: VisionModel
+    items: tuple[Item, ...]
+    missing: tuple[Failed, ...]
+    request: Request
+    out: Path
+    memory: float | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """What will be done for a picture of the model's own input size."""
+        size = self.model.input_size or _USUAL_SIZE
+        return plan(self.model, size, budget=self.request.budget, methods=self.request.methods)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of an errand."""
+
+    done: tuple[Done, ...]
+    failed: tuple[Failed, ...]
+    index: Path | None
+    out: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "done": [
+                {
+                    "source": one.source, "page": str(one.page), "sheet": str(one.page.with_suffix(".png")),
+                    "record": str(one.page.with_suffix(".json")), "resumed": one.resumed, "answer": one.story.answer.label,
+                    "probability": one.story.answer.probability, "target": one.story.target_name,
+                    "method": one.story.choice.method, "beats_controls": one.story.choice.beats_controls,
+                    "claims": [claim.text for claim in one.story.claims], "passes": one.story.cost.get("passes"),
+                }
+                for one in self.done
+            ],
+            "failed": [{"source": one.source, "reason": one.reason} for one in self.failed],
+            "index": str(self.index) if self.index else None,
+            "out": str(self.out),
+        }  # fmt: skip
+
+
+def prepare(
+    images: Sequence[str],
+    model: str,
+    *,
+    out: Path,
+    target: str | int | None = None,
+    methods: str | None = None,
+    layer: str | None = None,
+    device: str | None = None,
+    seed: int = 0,
+    memory: float | None = None,
+    budget: int = 400,
+) -> Errand:
+    """Finds the pictures, loads the model and refuses at once what cannot be done for any of them.
+
+    methods: names with commas between; target: a class name, or its number
+
+    Raises UnknownMethod, MethodUnavailable, UnknownLayer, UnknownClass, LoadError, RequestError, and ImageError where not
+    one picture is there.
+    """
+    names = _names(methods)
+    for name in names or ():
+        find_method(name)
+    if memory is not None and not memory > 0:
+        raise RequestError(f"--memory {memory}; expected GiB above 0.")
+    request = Request(target=_target(target), methods=names, layer=layer, budget=budget, seed=seed)
+    items, missing = _found(images)
+    under_study = load(model, device=device)
+    if request.target is not None:
+        under_study.labels.index(request.target)  # a wrong class is wrong for every picture
+    _check_methods(under_study, names, layer)
+    errand = Errand(under_study, tuple(items), tuple(missing), request, out, memory)
+    _ = errand.plan  # a budget that allows for nothing is refused before the first picture
+    return errand
+
+
+def _names(methods: str | None) -> tuple[str, ...] | None:
+    if methods is None:
+        return None
+    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    if not names:
+        raise RequestError("--methods names no method. `pellucid methods` lists them.")
+    return names
+
+
+def _target(target: str | int | None) -> str | int | None:
+    """A number is a class index; anything else a name."""
+    if isinstance(target, str) and target.strip().lstrip("-").isdigit():
+        return int(target)
+    return target
+
+
+def _found(images: Sequence[str]) -> tuple[list[Item], list[Failed]]:
+    """The files meant, and what led nowhere. Raises ImageError where nothing led anywhere."""
+    paths: list[Path] = []
+    missing: list[Failed] = []
+    first: ImageError | None = None
+    for pattern in images:
+        try:
+            paths += find(pattern)
+        except ImageError as error:
+            first = first or error
+            missing.append(Failed(pattern, str(error)))
+    if not paths and first is not None:
+        raise first
+    return items_of(list(dict.fromkeys(paths))), missing
+
+
+def _check_methods(model: VisionModel, names: Sequence[str] | None, layer: str | None) -> None:
+    size = model.input_size or _USUAL_SIZE
+    for method in map(find_method, names or ()):
+        refuse_if_unavailable(model, method)
+        layer_for(model, method, layer, size)
+    if layer is not None and model.differentiable:
+        _ = model.layers_at(size)[layer]

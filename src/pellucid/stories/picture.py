@@ -1,0 +1,407 @@
+"""Why the model said what it said about one picture: several maps, the most faithful first, and sentences that were tested."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pellucid.engine import Evidence, look
+from pellucid.engine.maps import layer_for, refuse_if_unavailable, upsampled
+from pellucid.errors import MethodUnavailable, RequestError
+from pellucid.images import baselines, masks
+from pellucid.language import templates
+from pellucid.language.templates import Topic
+from pellucid.registry import find_method
+from pellucid.results import Choice, Claim, Explanation, Heatmaps, Prediction, Score, Truth
+from pellucid.stories.maps import heatmaps, needs_of
+from pellucid.stories.panel import Plan, plan
+from pellucid.stories.request import DEFAULT_BUDGET, Asked, Batch, Pictures, Request, batches_of, is_single, subject
+from pellucid.stories.versions import versions
+from pellucid.subject import VisionModel
+from pellucid.trust.faithfulness import CONTROLS, Curves, controls, has_probability, perturbation_curves, score_of
+from pellucid.trust.localisation import hits, overlaps
+from pellucid.values import Class, Contrast, Layer, Target, Text
+
+# Denser where the few pixels lie that matter; the area is still over the fraction, so the unit is that of the papers.
+FRACTIONS = (0.0, 0.03, 0.08, 0.16, 0.28, 0.45, 0.7, 1.0)
+REGIONS = (0.03, 0.08, 0.16, 0.28)  # how much of the picture a sentence may speak of
+SHOWN_CLASSES = 5
+
+
+def explain(
+    model: Asked,
+    images: Pictures,
+    *,
+    target: Any = None,
+    methods: Sequence[str] | None = None,
+    layer: Layer | str | None = None,
+    budget: int = DEFAULT_BUDGET,
+    seed: int = 0,
+    memory: float | None = None,
+    truth: Truth | Sequence[Truth] | None = None,
+) -> Explanation | list[Explanation]:
+    """Why the model said what it said: maps, the most faithful first, measured against maps that know nothing, and
+    sentences that were tested. One Explanation for one picture, a list of them for several.
+
+    model, images, target, layer, memory: as for `attribute`
+    methods: None is the default panel, as much of it as the budget allows; names that are given are made whatever they
+             cost
+    budget:  forward passes per picture; a backward counts two
+    truth:   the right answer, one per picture, where it is known; it is shown beside, and never used for the choice
+
+    Raises RequestError where the budget allows for nothing, and whatever `attribute` raises.
+    """
+    answers = list(
+        explain_each(
+            model, images, target=target, methods=methods, layer=layer, budget=budget, seed=seed, memory=memory, truth=truth
+        )
+    )
+    return answers[0] if is_single(images) else answers
+
+
+def explain_each(
+    model: Asked,
+    images: Pictures,
+    *,
+    target: Any = None,
+    methods: Sequence[str] | None = None,
+    layer: Layer | str | None = None,
+    budget: int = DEFAULT_BUDGET,
+    seed: int = 0,
+    memory: float | None = None,
+    truth: Truth | Sequence[Truth] | None = None,
+) -> Iterator[Explanation]:
+    """The same, picture by picture as they are done."""
+    Request(methods=tuple(methods) if methods is not None else None, budget=budget, seed=seed)  # refuses nonsense
+    under_study = subject(model)
+    batches = batches_of(under_study, images)
+    count = sum(len(batch) for batch in batches)
+    targets = _one_each(target, count, "targets")
+    truths = _one_each(truth, count, "truths")
+    for index, single in enumerate(one for batch in batches for one in batch.singles()):
+        yield explain_one(
+            under_study, single, target=targets[index], methods=methods, layer=layer, budget=budget, seed=seed,
+            memory=memory, truth=truths[index],
+        )  # fmt: skip
+
+
+def explain_one(
+    model: VisionModel,
+    picture: Batch,
+    *,
+    target: Any = None,
+    methods: Sequence[str] | None = None,
+    layer: Layer | str | None = None,
+    budget: int = DEFAULT_BUDGET,
+    seed: int = 0,
+    memory: float | None = None,
+    truth: Truth | None = None,
+) -> Explanation:
+    """The Explanation of one picture that is model input already (a Batch of one)."""
+    started = time.perf_counter()
+    size = (int(picture.inputs.shape[-2]), int(picture.inputs.shape[-1]))
+    panel = plan(model, size, budget=budget, methods=methods)
+    asked = [find_method(step.method) for step in panel.steps]
+    if methods is not None:
+        for method in asked:
+            refuse_if_unavailable(model, method)
+    layers = [address for method in asked if (address := _layer_or_none(model, method, layer, size))]
+    evidence = look(
+        model, picture.inputs, [target], needs=needs_of(asked), layers=dict.fromkeys(layers), seed=seed, memory=memory
+    )
+    outputs = evidence.output()
+    notes: list[str] = [*panel.dropped]
+    maps = _maps(evidence, picture, panel, layer, strict=methods is not None, notes=notes)
+    curves = _curves(evidence, maps, panel)
+    choice, order = _choose(maps, curves, panel)
+    ordered = tuple(maps[name] for name in order)
+    scores = (*_scores(curves, order, panel), *_against_truth(ordered, picture, truth))
+    predictions = _predictions(model, outputs)
+    topic = Topic(
+        model=model, frame=picture.frames[0], target=evidence.targets[0], target_name=model.target_name(evidence.targets[0]),
+        seed=seed, unit="probability" if has_probability(evidence.targets) else "score",
+        input=picture.inputs[0].cpu().numpy() if picture.given or model.preprocess is None else None,
+    )  # fmt: skip
+    claims = _claims(topic, evidence, outputs, predictions, ordered, curves, panel, layer, notes)
+    if not choice.beats_controls and curves is not None:
+        notes.append(choice.reason)
+    spent = evidence.passes
+    return Explanation(
+        frame=picture.frames[0],
+        model=model.card,
+        target=evidence.targets[0],
+        target_name=topic.target_name,
+        predictions=predictions,
+        heatmaps=ordered,
+        scores=scores,
+        claims=claims,
+        notes=tuple(dict.fromkeys([*picture.frames[0].notes, *notes])),
+        truth=truth,
+        cost={
+            "forwards": spent.forwards, "backwards": spent.backwards, "passes": spent.forwards + 2 * spent.backwards,
+            "planned": panel.passes, "budget": budget, "seconds": round(time.perf_counter() - started, 3),
+        },
+        plan=panel.text,
+        seed=seed,
+        versions=versions(),
+        choice=choice,
+    )  # fmt: skip
+
+
+# -- maps and their scores ------------------------------------------------------------------------------------------
+
+
+def _maps(
+    evidence: Evidence, picture: Batch, panel: Plan, layer: Layer | str | None, *, strict: bool, notes: list[str]
+) -> dict[str, Heatmaps]:
+    """The planned maps by name. A method of the default panel that turns out undefined here is left out with a note."""
+    made: dict[str, Heatmaps] = {}
+    for step in panel.steps:
+        method = find_method(step.method)
+        try:
+            made[step.method] = heatmaps(evidence, picture, method, layer=layer, parameters=step.parameters)
+        except MethodUnavailable as error:
+            if strict:
+                raise
+            notes.append(str(error))
+    if not made:
+        raise RequestError("No method of the panel could explain this model.")
+    return made
+
+
+def _curves(evidence: Evidence, maps: Mapping[str, Heatmaps], panel: Plan) -> Curves | None:
+    scored = {name: maps[name].one_channel for name in panel.scored if name in maps and maps[name].finite(0)}
+    if not scored or not panel.controls:
+        return None
+    beside = {_control(name): values for name, values in controls(evidence).items()}
+    return perturbation_curves(evidence, {**scored, **beside}, fractions=FRACTIONS, fills=panel.fills)
+
+
+def _control(name: str) -> str:
+    """Controls may be asked for as methods too; in the table of curves they must not take each other's place."""
+    return f"control {name}"
+
+
+def _choose(maps: Mapping[str, Heatmaps], curves: Curves | None, panel: Plan) -> tuple[Choice, list[str]]:
+    """The map to show first, and all maps in the order to show them: scored ones best first, failed checks last."""
+    declared = list(maps)
+    if curves is None:
+        order = sorted(declared, key=lambda name: (not maps[name].passed(0), not panel_scored(panel, name)))
+        reason = "No map was scored, so the first is first by declaration, not by measurement."
+        return Choice(method=order[0], reason=reason), order
+    gain = {name: float(curves.gain(name).mean()) for name in curves.deletion}
+    scored = [name for name in declared if name in gain]
+    ranked = sorted(scored, key=lambda name: (not maps[name].passed(0), -gain[name]))
+    order = [*ranked, *sorted((name for name in declared if name not in gain), key=lambda name: not maps[name].passed(0))]
+    best = ranked[0]
+    margins = {name: gain[best] - gain[_control(name)] for name in CONTROLS}
+    beats = all(margin > 0 for margin in margins.values()) and maps[best].passed(0)
+    rivals = [name for name in scored if maps[name].passed(0)] or scored
+    winners = [max(rivals, key=lambda name, at=at: float(curves.gain(name)[at])) for at in range(len(curves.fills))]
+    table = [_row(curves, name, control=False, passed=maps[name].passed(0)) for name in ranked]
+    table += [_row(curves, _control(name), control=True, passed=True) for name in CONTROLS]
+    return Choice(
+        method=best,
+        reason=_reason(best, margins, beats, maps[best].passed(0)),
+        margin_random=margins["random"],
+        margin_centre=margins["centre"],
+        margin_edge=margins["edge"],
+        beats_controls=beats,
+        stable=winners.count(best) / len(winners),
+        table=tuple(sorted(table, key=lambda row: -row["score"])),
+    ), order
+
+
+def panel_scored(panel: Plan, name: str) -> bool:
+    """Whether the plan meant the map to be scored."""
+    return name in panel.scored
+
+
+def _row(curves: Curves, name: str, *, control: bool, passed: bool) -> dict[str, Any]:
+    gains = curves.gain(name)
+    return {
+        "method": name.removeprefix("control "), "score": float(gains.mean()),
+        "spread": float(gains.std(correction=0)), "deletion": float(curves.area("deletion", name).mean()),
+        "insertion": float(curves.area("insertion", name).mean()), "control": control, "checks passed": passed,
+    }  # fmt: skip
+
+
+def _reason(best: str, margins: Mapping[str, float], beats: bool, passed: bool) -> str:
+    if not passed:
+        return f"Every map that was scored failed a check; {best} has the highest score, but do not trust it."
+    if beats:
+        least = min(margins, key=lambda name: margins[name])
+        return (
+            f"Of the maps that were scored, {best} follows the model best: its insertion less deletion is higher by "
+            f"{margins['random']:.2f} than a random map's, and by {margins[least]:.2f} than that of the best control ({least})."
+        )
+    unbeaten = [name for name, margin in margins.items() if margin <= 0]
+    names = {"random": "a random map", "centre": "the picture's centre", "edge": "the picture's edges"}
+    return (
+        f"No map explains this answer better than {' and '.join(names[name] for name in unbeaten)}, which know nothing of "
+        f"the model. {best} is shown first because it scored highest, but it should not be relied on."
+    )
+
+
+def _scores(curves: Curves | None, order: Sequence[str], panel: Plan) -> tuple[Score, ...]:
+    if curves is None:
+        return ()
+    names = {name: _control(name) for name in CONTROLS}
+    wanted = (("gain", "higher"), ("deletion", "lower"), ("insertion", "higher"))
+    return tuple(
+        score_of(curves, name, kind, better, names) for name in order if name in curves.deletion for kind, better in wanted
+    )
+
+
+def _against_truth(ordered: Sequence[Heatmaps], picture: Batch, truth: Truth | None) -> tuple[Score, ...]:
+    """Pointing game and overlap of every map, where the right answer is known."""
+    if truth is None:
+        return ()
+    geometry = picture.frames[0].geometry
+    on_input = [mask if geometry is None else geometry.mask_to_input(mask) for mask in (truth.mask, _ungrown(truth))]
+    grown, exact = (torch.from_numpy(np.ascontiguousarray(mask))[None] for mask in on_input)
+    if not bool(grown.any()):
+        return ()
+    scores = []
+    for heat in ordered:
+        values = heat.one_channel
+        area, narrow = float(grown.float().mean()), float(exact.float().mean())
+        scores.append(Score("pointing_game", heat.method, hits(values, grown), random=(area,), unit="share of hits"))
+        if bool(exact.any()):
+            scores.append(
+                Score("pointing_game_ungrown", heat.method, hits(values, exact), random=(narrow,), unit="share of hits")
+            )
+            scores.append(
+                Score("mask_iou", heat.method, overlaps(values, exact), random=(narrow / (2 - narrow),),
+                      unit="intersection over union")
+            )  # fmt: skip
+    return tuple(scores)
+
+
+def _ungrown(truth: Truth) -> np.ndarray:
+    return truth.mask if truth.ungrown is None else truth.ungrown
+
+
+# -- words ----------------------------------------------------------------------------------------------------------
+
+
+def _claims(
+    topic: Topic, evidence: Evidence, outputs: Tensor, predictions: tuple[Prediction, ...], ordered: Sequence[Heatmaps],
+    curves: Curves | None, panel: Plan, layer: Layer | str | None, notes: list[str],
+) -> tuple[Claim, ...]:  # fmt: skip
+    claims: list[Claim] = []
+    chosen = ordered[0]
+    if panel.words:
+        claims.append(templates.predicted(topic, predictions[0]))
+        if chosen.passed(0):
+            mask = region_of(chosen, curves)
+            claims += [templates.removed(topic, mask), templates.survives(topic, mask)]
+            claims += _separation(topic, evidence, outputs, mask, layer)
+    named = [heat for heat in ordered if heat.passed(0) and not find_method(heat.method).control]
+    if len(named) > 1:
+        parameters = {heat.method: dict(heat.parameters) for heat in named}
+        name = layer.name if isinstance(layer, Layer) else layer
+        claims.append(templates.agreeing(topic, parameters, name, [heat.one_channel[0] for heat in named]))
+    return tuple(claims)
+
+
+def region_of(heat: Heatmaps, curves: Curves | None) -> Bool[np.ndarray, "height width"]:
+    """The part of the picture a map speaks of: its strongest pixels, as many as it takes to halve the prediction.
+
+    Where the curves say nothing, 8 % of the picture. Scattered maps are smoothed first, so that it is a place.
+    """
+    share = REGIONS[1]
+    if curves is not None and heat.method in curves.deletion:
+        blur = curves.fills.index("blur") if "blur" in curves.fills else 0
+        curve = curves.deletion[heat.method][blur, 0]
+        start, least = float(curve[0]), float(curve.min())
+        reached = [
+            fraction
+            for fraction, value in zip(curves.fractions, curve.tolist(), strict=True)
+            if fraction in REGIONS and value <= (start + least) / 2
+        ]
+        share = reached[0] if reached else REGIONS[-1]
+    return masks.threshold_area(smooth(heat.one_channel[0]), share, seed=heat.seed)
+
+
+def smooth(values: Float[Tensor, "height width"]) -> Float[Tensor, "height width"]:
+    """The map without its grain: blurred by a 64th of the shorter side."""
+    return baselines.blur(values[None, None], max(0.5, min(values.shape) / 64))[0, 0]
+
+
+def _separation(
+    topic: Topic, evidence: Evidence, outputs: Tensor, mask: Bool[np.ndarray, "height width"], layer: Layer | str | None
+) -> list[Claim]:
+    """The runner-up, and the region that separates the target from it: the map's own, or that of the contrast."""
+    contrast = _contrast(topic.target, outputs)
+    if contrast is None:
+        return []
+    own = templates.separated(topic, contrast, mask)
+    if not topic.model.differentiable:
+        return [own]
+    between = _contrast_region(topic.model, evidence, contrast, layer, float(mask.mean()))
+    other = templates.separated(topic, contrast, between) if between is not None else own
+    return [max((own, other), key=lambda claim: (claim.predicate == "separates", _lost(claim)))]
+
+
+def _lost(claim: Claim) -> float:
+    return float(claim.measured["lead"]) - float(claim.measured["lead_after"])
+
+
+def _contrast(target: Target, outputs: Float[Tensor, "1 classes"]) -> Contrast | None:
+    """The target's class against the strongest other one."""
+    if not isinstance(target, (Class, Text)) or not isinstance(target.index, int) or outputs.shape[1] < 2:
+        return None
+    others = outputs[0].clone()
+    others[target.index] = float("-inf")
+    return Contrast(target.index, int(others.argmax()))
+
+
+def _contrast_region(
+    model: VisionModel, evidence: Evidence, contrast: Contrast, layer: Layer | str | None, share: float
+) -> Bool[np.ndarray, "height width"] | None:
+    """Where the lead over the runner-up comes from, by LayerCAM of the difference: one forward and one backward."""
+    method = find_method("layer_cam")
+    address = _layer_or_none(model, method, layer, evidence.size)
+    if address is None:
+        return None
+    asked = look(model, evidence.inputs, [contrast], needs=method.needs, layers=[address], seed=evidence.seed)
+    values = upsampled(method.function(asked, address), evidence.size)[0]
+    evidence.passes.add(forwards=1, backwards=1)
+    if not bool(values.max() > values.min()):
+        return None
+    return masks.threshold_area(smooth(values), share, seed=int(evidence.seed))
+
+
+# -- small things ---------------------------------------------------------------------------------------------------
+
+
+def _layer_or_none(
+    model: VisionModel, method: Any, layer: Layer | str | None, size: tuple[int, int]
+) -> Layer | None:
+    try:
+        return layer_for(model, method, layer, size)
+    except MethodUnavailable:
+        return None
+
+
+def _predictions(model: VisionModel, outputs: Float[Tensor, "1 classes"]) -> tuple[Prediction, ...]:
+    """The classes the model ranks first, with their probabilities."""
+    probabilities = model.probabilities(outputs)[0]
+    best = probabilities.topk(min(SHOWN_CLASSES, len(probabilities))).indices.tolist()
+    return tuple(Prediction(index, model.labels.name(index), float(probabilities[index])) for index in best)
+
+
+def _one_each(values: Any, count: int, what: str) -> list[Any]:
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        return [values] * count
+    if len(values) != count:
+        raise RequestError(f"{len(values)} {what} for {count} pictures; expected one, or one per picture.")
+    return list(values)
