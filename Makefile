@@ -42,7 +42,7 @@ format: .venv/.setup  ## put the code in its usual form
 	$(BIN)/ruff format .
 
 types: .venv/.setup  ## types, strict on the public surface
-	$(BIN)/pyright
+	$(BIN)/pyright --project pyproject.toml
 
 bench: .venv/.setup  ## speed against Captum and pytorch-grad-cam; writes benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/speed.py $(ARGS)

@@ -55,6 +55,7 @@ def report(spec: str, *, count: int, seed: int, budget: int) -> float:
     ungrown = pl.testbed.truth.causal(scenes)
     grown = pl.testbed.truth.grown(ungrown)
     stories = pl.explain(model, list(scenes.frames()), budget=budget)
+    assert isinstance(stories, list)  # several pictures were given
     fixed = pl.attribute(model, list(scenes.frames()), FIXED)
     shape: tuple[int, ...] = grown.shape[1:]
     maps = {

@@ -101,6 +101,7 @@ def render(page: Page, pages: Sequence[Page], pictures: dict[str, Path]) -> str:
 def draw_methods(names: Sequence[str], site: Path) -> dict[str, Path]:
     """One PNG per method, made by running it; the first shipped model for which the method is defined is used."""
     import pellucid as pl
+    from pellucid.errors import MethodUnavailable
 
     models = [pl.load(spec) for spec in MODELS]
     frames = pl.testbed.scenes(SCENE_SEED, count=1).frames()
@@ -111,7 +112,7 @@ def draw_methods(names: Sequence[str], site: Path) -> dict[str, Path]:
         for model in models:
             try:
                 heat = pl.attribute(model, frames, name)
-            except pl.errors.MethodUnavailable:
+            except MethodUnavailable:
                 if model is models[-1]:
                     raise
                 continue

@@ -34,7 +34,7 @@ def _state(module: nn.Module) -> dict[str, Any]:
 def unchanged(module: nn.Module) -> Iterator[None]:
     """Fails if the block leaves anything of the module, or any global random state, other than it was."""
     before = _state(module)
-    generators = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # noqa: NPY002
+    generators = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
     grad_mode = torch.is_grad_enabled()
     try:
         yield
@@ -44,6 +44,6 @@ def unchanged(module: nn.Module) -> Iterator[None]:
         different = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
         assert not different, different
         assert torch.equal(generators[0], torch.get_rng_state()), "torch's random state moved"
-        assert (generators[1] == np.random.get_state()[1]).all(), "numpy's random state moved"  # noqa: NPY002
+        assert (generators[1] == np.random.get_state()[1]).all(), "numpy's random state moved"
         assert generators[2] == random.getstate(), "python's random state moved"
         assert torch.is_grad_enabled() == grad_mode

@@ -77,7 +77,9 @@ class Unshared(Shared):
 class TinyViT(nn.Module):
     """Patches of 4, a class token, pre-norm blocks; attention fused or written out."""
 
-    def __init__(self, blocks: int = 2, width: int = 12, heads: int = 3, grid: tuple[int, int] = (3, 4), fused: bool = True):
+    def __init__(
+        self, blocks: int = 2, width: int = 12, heads: int = 3, grid: tuple[int, int] = (3, 4), fused: bool = True
+    ):
         super().__init__()
         torch.manual_seed(5)
         self.patch = nn.Conv2d(3, width, 4, stride=4)

@@ -100,7 +100,9 @@ class UnknownMethod(PellucidError, LookupError):
 
     def __init__(self, name: str, known: Sequence[str], kind: str = "method") -> None:
         self.name, self.nearest = name, nearest(name, known)
-        super().__init__(f"There is no {kind} {name!r}.{_hint(self.nearest)} `pellucid methods` lists all {len(known)}.")
+        super().__init__(
+            f"There is no {kind} {name!r}.{_hint(self.nearest)} `pellucid methods` lists all {len(known)}."
+        )
 
 
 class MethodUnavailable(PellucidError, ValueError):

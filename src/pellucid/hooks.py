@@ -176,7 +176,7 @@ class _ChangedRectifiers(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func not in _RECTIFIERS and func not in _SMOOTH or not _rectifies(func, args, kwargs):
+        if (func not in _RECTIFIERS and func not in _SMOOTH) or not _rectifies(func, args, kwargs):
             return func(*args, **kwargs)
         in_place = bool(kwargs.pop("inplace", False)) or func in _IN_PLACE or func is functional.hardtanh_
         value, rest = args[0] if args else kwargs.pop("input"), args[1:]
@@ -191,7 +191,7 @@ class _ChangedRectifiers(TorchFunctionMode):
         return value.copy_(answer) if in_place else answer
 
 
-_OUT_OF_PLACE = {
+_OUT_OF_PLACE: dict[Any, Any] = {
     torch.relu_: torch.relu,
     Tensor.relu_: torch.relu,
     functional.relu_: torch.relu,
@@ -256,8 +256,8 @@ class _AttentionCapture(TorchFunctionMode):
         if enable_gqa:
             key = key.repeat_interleave(query.size(-3) // key.size(-3), dim=-3)
             value = value.repeat_interleave(query.size(-3) // value.size(-3), dim=-3)
-        scale = query.size(-1) ** -0.5 if scale is None else scale
-        likeness = query @ key.transpose(-2, -1) * scale
+        factor: float = query.size(-1) ** -0.5 if scale is None else scale
+        likeness = query @ key.transpose(-2, -1) * factor
         if is_causal:
             allowed = torch.ones(likeness.shape[-2:], dtype=torch.bool, device=likeness.device).tril()
             likeness = likeness.masked_fill(~allowed, float("-inf"))

@@ -30,7 +30,7 @@ class Method:
     signed:   whether negative values mean evidence against the target
     channels: how colour channels of a pixel map become one value: their `sum`, or the `largest` magnitude
     cost:     passes per picture beyond the shared pair of one forward and one backward (a backward counts two)
-    promise:  what the paper promises about the finished map: (evidence, values, parameters) -> list of Check per picture
+    promise:  what the paper promises of the finished map: (evidence, values, parameters) -> list of Check per picture
     """
 
     name: str
@@ -40,7 +40,7 @@ class Method:
     paper: str
     question: str = "where"
     signed: bool = False
-    channels: str = "sum"
+    channels: str | None = "sum"
     cost: Callable[..., float] | float = 0
     class_agnostic: bool = False
     control: bool = False
@@ -104,7 +104,9 @@ def method(
     return declare
 
 
-def metric(name: str, *, better: str, paper: str, **declaration: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def metric(
+    name: str, *, better: str, paper: str, **declaration: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare the decorated function as the trust measure `name`."""
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:

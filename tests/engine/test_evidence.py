@@ -45,7 +45,9 @@ def test_all_natural_needs_cost_one_forward_and_one_backward() -> None:
 
 
 def test_each_backward_rule_adds_one_backward_and_no_forward() -> None:
-    evidence = look(wrap(Twin(), input_size=SIZE), pictures(2), needs=[InputGradient, Rule("guided"), Rule("deconvnet")])
+    evidence = look(
+        wrap(Twin(), input_size=SIZE), pictures(2), needs=[InputGradient, Rule("guided"), Rule("deconvnet")]
+    )
     evidence.input_gradient(), evidence.input_gradient("guided"), evidence.input_gradient("deconvnet")
     evidence.input_gradient("guided")
     assert (evidence.passes.forwards, evidence.passes.backwards) == (1, 3)
@@ -138,7 +140,9 @@ def test_targets_at_the_output_and_inside() -> None:
     assert_close(look(model, inputs, Probability(2)).score(), logits.softmax(1)[:, 2])
     assert_close(look(model, inputs, Unit("second", 4)).score(), hidden[:, 4].mean((1, 2)))
     assert_close(look(model, inputs, Unit("second", 4, (2, 3))).score(), hidden[:, 4, 2, 3])
-    assert_close(look(model, inputs, [Class(1), Unit("second", 0)]).score(), torch.stack([logits[0, 1], hidden[1, 0].mean()]))
+    assert_close(
+        look(model, inputs, [Class(1), Unit("second", 0)]).score(), torch.stack([logits[0, 1], hidden[1, 0].mean()])
+    )
     assert_close(look(model, inputs).score(), logits.amax(1))
     assert look(model, inputs).targets == tuple(Class(int(best)) for best in logits.argmax(1))
 
@@ -235,7 +239,7 @@ def test_nothing_is_kept_when_the_evidence_is_gone() -> None:
     model = wrap(Twin(), input_size=SIZE)
     evidence = look(model, pictures(2), 1, needs=[Gradient, InputGradient, Rule("guided")], layers=["second"])
     evidence.gradient("second")
-    graph = weakref.ref(evidence._recording.leaf)  # noqa: SLF001
+    graph = weakref.ref(evidence._recording.leaf)
     gc.disable()
     try:
         del evidence

@@ -61,7 +61,7 @@ def test_a_training_model_is_explained_as_in_evaluation() -> None:
 def test_an_exception_leaves_no_trace(when: str) -> None:
     net = prepared()
     model = wrap(net, input_size=SIZE)
-    model.layers, model.labels  # noqa: B018  # probed beforehand
+    model.layers, model.labels  # probed beforehand
 
     class Boom(Exception):
         pass
@@ -71,9 +71,9 @@ def test_an_exception_leaves_no_trace(when: str) -> None:
 
     inputs = pictures(1, (1, 1)) if when == "forward" else pictures(1)
     net.second.padding = (0, 0) if when == "forward" else (1, 1)
+    asked, layers = (1, []) if when == "forward" else (target, ["second"])
     with unchanged(net), pytest.raises((Boom, ModelError, KeyboardInterrupt)):
-        evidence = look(model, inputs, 1 if when == "forward" else target, layers=[] if when == "forward" else ["second"])
-        evidence.input_gradient()
+        look(model, inputs, asked, layers=layers).input_gradient()
 
 
 def test_it_works_under_no_grad_and_in_inference_mode() -> None:

@@ -78,15 +78,27 @@ JPEG = encoded(photo(), "JPEG")
 PNG = encoded(photo(), "PNG")
 
 PICTURES = [
-    Row("a file that is not there", lambda folder: pl.read(folder / "nowhere.jpg"), errors.ImageError, ("nowhere.jpg",)),
+    Row(
+        "a file that is not there", lambda folder: pl.read(folder / "nowhere.jpg"), errors.ImageError, ("nowhere.jpg",)
+    ),
     Row("a folder instead of a file", lambda folder: pl.attribute(model(), folder, "gradient"), errors.ImageError, ()),
     Row("an empty file", file("empty.png", b""), errors.ImageError, ("empty.png", "empty")),
     Row("text named .jpg", file("letter.jpg", b"Dear model, what do you see?"), errors.ImageError, ("letter.jpg",)),
     Row("a truncated JPEG", file("half.jpg", JPEG[: len(JPEG) // 2]), errors.ImageError, ("half.jpg", "truncated")),
     Row("a truncated PNG", file("half.png", PNG[: len(PNG) // 2]), errors.ImageError, ("half.png",)),
     Row("a PNG of only a header", file("head.png", png_header(10, 10)), errors.ImageError, ("head.png",)),
-    Row("over a hundred megapixels", file("huge.png", png_header(20_000, 20_000)), errors.ImageError, ("huge.png", "400")),
-    Row("a page of HTML named .png", file("page.png", b"<html><body>404</body></html>"), errors.ImageError, ("page.png",)),
+    Row(
+        "over a hundred megapixels",
+        file("huge.png", png_header(20_000, 20_000)),
+        errors.ImageError,
+        ("huge.png", "400"),
+    ),
+    Row(
+        "a page of HTML named .png",
+        file("page.png", b"<html><body>404</body></html>"),
+        errors.ImageError,
+        ("page.png",),
+    ),
     Row("bytes that are no picture", lambda _: pl.read(b"\x00\x01\x02"), errors.ImageError, ()),
     Row("an array without pixels", lambda _: pl.read(np.zeros((0, 10, 3), np.uint8)), errors.ImageError, ()),
     Row("an array of one dimension", lambda _: pl.read(np.zeros(10, np.uint8)), errors.ImageError, ()),
@@ -144,7 +156,12 @@ TARGETS = [
     Row("a unit off the grid", asking(Unit("second", 0, (99, 0))), errors.TargetError, ("(99, 0)",)),
     Row("a text for a plain classifier", asking(Text("a cat")), errors.TargetError, ("dual encoder",)),
     Row("likeness to nothing", asking(Similar()), errors.TargetError, ("reference",)),
-    Row("a function of the wrong shape", asking(lambda output: output.sum()), errors.TargetError, ("one number per picture",)),
+    Row(
+        "a function of the wrong shape",
+        asking(lambda output: output.sum()),
+        errors.TargetError,
+        ("one number per picture",),
+    ),
     Row("a function that returns nothing", asking(lambda output: None), errors.TargetError, ("NoneType",)),
     Row("a class of a class", asking(Class(5)), errors.UnknownClass, ("0 to 4",)),
 ]

@@ -111,10 +111,14 @@ def test_legrad_and_chefer_can_keep_to_the_last_blocks(network: TinyAttention) -
 
 
 @pytest.mark.parametrize("name", ["attention_rollout", "chefer", "legrad"])
-@pytest.mark.parametrize(("height", "width", "pool", "registers"), [(32, 32, "token", 0), (32, 48, "token", 2), (48, 32, "avg", 0)])
+@pytest.mark.parametrize(
+    ("height", "width", "pool", "registers"), [(32, 32, "token", 0), (32, 48, "token", 2), (48, 32, "avg", 0)]
+)
 def test_maps_lie_on_the_grid_of_patches(name: str, height: int, width: int, pool: str, registers: int) -> None:
     found = ask(name, tiny_vit(height, width, pool, registers), pictures(2, height, width))
-    assert found.shape == (2, height // 8, width // 8) and found.isfinite().all() and found.flatten(1).std(dim=1).min() > 0
+    assert (
+        found.shape == (2, height // 8, width // 8) and found.isfinite().all() and found.flatten(1).std(dim=1).min() > 0
+    )
 
 
 @pytest.mark.parametrize("name", ["attention_rollout", "chefer", "legrad"])

@@ -60,7 +60,9 @@ def test_and_over_four_patches_is_shared_alike_and_or_too() -> None:
     }
     for word, network in both.items():
         shares = ask("kernel_shap", network, whole, 0, segments=QUARTERS, baseline="zero")
-        assert_close(torch.tensor([float(shares[0, QUARTERS == patch].sum()) for patch in range(4)]), torch.full((4,), 0.25))
+        assert_close(
+            torch.tensor([float(shares[0, QUARTERS == patch].sum()) for patch in range(4)]), torch.full((4,), 0.25)
+        )
         falls = ask("occlusion", network, whole, 0, window=(2, 3), stride=(2, 3), baseline="zero")
         assert_close(falls, torch.full_like(falls, 1.0 if word == "and" else 0.0))
 

@@ -118,7 +118,9 @@ def test_eigen_cam_finds_the_one_pattern_of_a_rank_one_layer() -> None:
     """Every channel a multiple of the first: the map is that pattern, in positive sign, for every class."""
     network = PooledConv()
     with torch.no_grad():
-        network.conv.weight.copy_(network.conv.weight[:1] * torch.tensor([1.0, 0.5, 2.0, 0.1, 1.5, 3.0])[:, None, None, None])
+        network.conv.weight.copy_(
+            network.conv.weight[:1] * torch.tensor([1.0, 0.5, 2.0, 0.1, 1.5, 3.0])[:, None, None, None]
+        )
     pattern = network.features(INPUTS).detach()[:, 0]
     found = ask("eigen_cam", network, INPUTS, CLASS, "relu")
     assert_close(found / found.amax(dim=(1, 2), keepdim=True), pattern / pattern.amax(dim=(1, 2), keepdim=True))

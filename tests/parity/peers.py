@@ -30,7 +30,9 @@ def vit() -> nn.Module:
     """The smallest timm ViT for pictures of 64 x 64, random weights."""
     import timm
 
-    return seeded(timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=64, num_classes=10, depth=4), seed=12)
+    return seeded(
+        timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=64, num_classes=10, depth=4), seed=12
+    )
 
 
 def vit_grid(tokens: Tensor) -> Tensor:

@@ -64,18 +64,18 @@ def test_a_model_without_a_grid_says_so() -> None:
     perceptron = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 7), nn.ReLU(), nn.Linear(7, 4))
     tree = wrap(perceptron, input_size=(8, 8)).layers
     assert tree.default is None
-    with pytest.raises(MethodUnavailable, match="grad_cam.*none of its layers lies on a grid.*integrated_gradients"):
+    with pytest.raises(MethodUnavailable, match=r"grad_cam.*none of its layers lies on a grid.*integrated_gradients"):
         tree.chosen("grad_cam")
 
 
 def test_an_unknown_layer_names_the_nearest() -> None:
-    with pytest.raises(UnknownLayer, match="no layer 'secnd'. Nearest: second"):
+    with pytest.raises(UnknownLayer, match=r"no layer 'secnd'\. Nearest: second"):
         wrap(Twin(), input_size=(8, 8)).layers["secnd"]
 
 
 def test_a_black_box_has_no_layers() -> None:
     with pytest.raises(MethodUnavailable, match="black box"):
-        wrap(lambda inputs: inputs.mean((2, 3)), input_size=(8, 8)).layers  # noqa: B018
+        wrap(lambda inputs: inputs.mean((2, 3)), input_size=(8, 8)).layers
 
 
 def test_attention_weights_are_not_taken_for_a_picture() -> None:

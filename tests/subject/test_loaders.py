@@ -135,7 +135,7 @@ def test_a_broken_library_says_so_and_not_that_it_is_missing(monkeypatch: pytest
     monkeypatch.setattr(importlib, "import_module", broken)
     from pellucid.subject.loaders.libraries import library
 
-    with pytest.raises(LoadError, match="nms does not exist.*force-reinstall"):
+    with pytest.raises(LoadError, match=r"nms does not exist.*force-reinstall"):
         library("timm", "timm", "timm:resnet18")
 
 

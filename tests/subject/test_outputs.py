@@ -96,4 +96,4 @@ def test_multi_label_is_said_by_the_caller() -> None:
 
 def test_too_few_labels_are_refused() -> None:
     with pytest.raises(ModelError, match="3 labels for a model of 4 classes"):
-        wrap(head(), input_size=(9, 9), labels=["a", "b", "c"]).labels  # noqa: B018
+        wrap(head(), input_size=(9, 9), labels=["a", "b", "c"]).labels

@@ -54,7 +54,14 @@ def test_what_does_not_exist_is_refused(asked: object, error: type[PellucidError
 
 
 def test_targets_come_back_from_their_records() -> None:
-    kept = [Predicted(), Class(3), Contrast(1, 2), Probability(3, "sigmoid"), Unit("layer4", 17, (2, 3)), Text("cat", 0)]
+    kept = [
+        Predicted(),
+        Class(3),
+        Contrast(1, 2),
+        Probability(3, "sigmoid"),
+        Unit("layer4", 17, (2, 3)),
+        Text("cat", 0),
+    ]
     assert [target_from_dict(target.to_dict()) for target in kept] == kept
     lost = target_from_dict(Call(lambda value: value[:, 0], name="mine").to_dict())
     with pytest.raises(TargetError, match="Python function"):

@@ -92,9 +92,7 @@ def test_the_bird_is_whole_and_its_parts_can_be_seen() -> None:
 def test_masks_agree_across_sizes(part: str) -> None:
     small, large = scenes(24, 24), scenes(24, 24, size=256)
     fine = large.mask(part).reshape(24, 64, 4, 64, 4).mean(axis=(2, 4)) > 0.5
-    agreement = [
-        masks.iou(one, other) for one, other in zip(small.mask(part), fine, strict=True) if one.sum() >= 30
-    ]
+    agreement = [masks.iou(one, other) for one, other in zip(small.mask(part), fine, strict=True) if one.sum() >= 30]
     assert min(agreement) >= 0.85, f"{min(agreement):.2f}"
 
 

@@ -19,9 +19,7 @@ _INSTEAD = ("grad_cam", "layer_cam", "occlusion")
 
 
 @method("attention_rollout", needs=[Attention], paper="Abnar & Zuidema 2020", class_agnostic=True)
-def attention_rollout(
-    evidence: Evidence, *, fuse: str = "mean", discard: float = 0.0
-) -> Float[Tensor, "batch h w"]:
+def attention_rollout(evidence: Evidence, *, fuse: str = "mean", discard: float = 0.0) -> Float[Tensor, "batch h w"]:
     """How much of each patch has flowed into what the head reads, following attention through all blocks.
 
     fuse:    how the heads of a block become one: `mean`, `max` or `min`

@@ -59,9 +59,7 @@ def _smooth_passes(*, samples: int = 5, **_: Any) -> float:
     return 3.0 * samples
 
 
-@method(
-    "smooth_grad_cam_pp", needs=[Activation, Gradient], sees=_GRID, paper="Omeiza et al. 2019", cost=_smooth_passes
-)
+@method("smooth_grad_cam_pp", needs=[Activation, Gradient], sees=_GRID, paper="Omeiza et al. 2019", cost=_smooth_passes)
 def smooth_grad_cam_pp(
     evidence: Evidence,
     layer: Layer,
@@ -249,7 +247,9 @@ def _first_component(
     follows = ((first - first.mean(dim=1, keepdim=True)) * lead.flatten(1)).sum(dim=1)
     sign = torch.where(follows == 0, first.sum(dim=1), follows).sign()[:, None]
     if strengths.shape[1] > 1 and bool((strengths[:, 0] < 1.1 * strengths[:, 1]).any()):
-        evidence.note("Two patterns of the layer are almost equally strong: Eigen-CAM's choice between them is unstable.")
+        evidence.note(
+            "Two patterns of the layer are almost equally strong: Eigen-CAM's choice between them is unstable."
+        )
     return (sign * first).reshape(lead.shape).to(values.dtype)
 
 

@@ -17,9 +17,7 @@ from pellucid.values import BiasGradient, Check, InputGradient
 LIMIT = 1e-3
 # Where these stand the network is no longer linear piece by piece, and the paper promises nothing.
 CURVED = frozenset(
-    "GELU GELUTanh QuickGELU NewGELUActivation GELUActivation QuickGELUActivation SiLU SiLUActivation Swish Mish "
-    "Hardswish Hardsigmoid Sigmoid Tanh Softplus ELU SELU CELU Softmax LayerNorm LayerNorm2d GroupNorm InstanceNorm2d "
-    "RMSNorm MultiheadAttention Attention SqueezeExcite SqueezeExcitation".split()
+    ["GELU", "GELUTanh", "QuickGELU", "NewGELUActivation", "GELUActivation", "QuickGELUActivation", "SiLU", "SiLUActivation", "Swish", "Mish", "Hardswish", "Hardsigmoid", "Sigmoid", "Tanh", "Softplus", "ELU", "SELU", "CELU", "Softmax", "LayerNorm", "LayerNorm2d", "GroupNorm", "InstanceNorm2d", "RMSNorm", "MultiheadAttention", "Attention", "SqueezeExcite", "SqueezeExcitation"]
 )
 
 
@@ -69,7 +67,9 @@ def full_gradient_sum(evidence: Evidence) -> Float[Tensor, "batch"]:
     return total
 
 
-def _aggregated(terms: Float[Tensor, "batch channel h w"], size: tuple[int, int]) -> Float[Tensor, "batch height width"]:
+def _aggregated(
+    terms: Float[Tensor, "batch channel h w"], size: tuple[int, int]
+) -> Float[Tensor, "batch height width"]:
     """The sum over channels of the paper's psi: magnitude, stretched to 0..1 per channel, upsampled bilinearly."""
     magnitude = terms.abs()
     low, high = magnitude.amin(dim=(-2, -1), keepdim=True), magnitude.amax(dim=(-2, -1), keepdim=True)

@@ -94,7 +94,9 @@ def rise_masks(
         tops = torch.randint(cell[0], (chunk,), generator=generator).tolist()
         lefts = torch.randint(cell[1], (chunk,), generator=generator).tolist()
         spread = interpolate(drawn, larger, mode="bilinear", align_corners=False)[:, 0]
-        shifted = [mask[top : top + height, left : left + width] for mask, top, left in zip(spread, tops, lefts, strict=True)]
+        shifted = [
+            mask[top : top + height, left : left + width] for mask, top, left in zip(spread, tops, lefts, strict=True)
+        ]
         yield torch.stack(shifted[: count - start])
 
 

@@ -122,7 +122,10 @@ def _segments(evidence: Evidence, segments: int | Tensor) -> list[Int[Tensor, "h
         return [numbers] * len(evidence.inputs)
     if segments < 2:
         raise RequestError(f"segments={segments}; expected at least 2.")
-    found = [torch.as_tensor(superpixels.slic(picture, segments, preprocess=evidence.preprocess)) for picture in evidence.inputs.cpu()]
+    found = [
+        torch.as_tensor(superpixels.slic(picture, segments, preprocess=evidence.preprocess))
+        for picture in evidence.inputs.cpu()
+    ]
     return [numbers.unique(return_inverse=True)[1] for numbers in found]
 
 

@@ -27,7 +27,9 @@ app.add_typer(testbed.app, name="testbed")
 
 @app.callback()
 def options(
-    version: bool = typer.Option(False, "--version", is_eager=True, callback=lambda asked: _version(asked), help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=lambda asked: _version(asked), help="Print the version."
+    ),
 ) -> None:
     """Makes a trained vision model explain itself, in pictures and in words, with evidence for every statement."""
 

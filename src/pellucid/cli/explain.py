@@ -14,14 +14,24 @@ from pellucid.cli.options import Device, Json, Model, Seed, print_json
 def explain(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders and globs.")],
     model: Model,
-    target: Annotated[str | None, typer.Option(help="Class index or name. Default: the class predicted for each picture.")] = None,
-    methods: Annotated[str | None, typer.Option(help="Method names with commas between. Default: the panel the budget allows.")] = None,
-    layer: Annotated[str | None, typer.Option(help="Where methods look that explain at a layer. `pellucid layers` lists them.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Class index or name. Default: the class predicted for each picture.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Method names with commas between. Default: the panel the budget allows.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Where methods look that explain at a layer. `pellucid layers` lists them.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for pages, sheets and records.")] = Path("explanations"),
     device: Device = None,
     seed: Seed = 0,
-    memory: Annotated[float | None, typer.Option(metavar="GIB", help="Memory that may be held. Default: a quarter of what is free.")] = None,
-    budget: Annotated[int, typer.Option(metavar="PASSES", min=1, help="Forward passes per picture; a backward counts two.")] = 400,
+    memory: Annotated[
+        float | None, typer.Option(metavar="GIB", help="Memory that may be held. Default: a quarter of what is free.")
+    ] = None,
+    budget: Annotated[
+        int, typer.Option(metavar="PASSES", min=1, help="Forward passes per picture; a backward counts two.")
+    ] = 400,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be done and what it costs, and stop.")] = False,
     as_json: Json = False,
 ) -> None:

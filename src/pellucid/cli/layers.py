@@ -29,8 +29,12 @@ def layers(model: Model = "testbed:cnn", as_json: Json = False) -> None:
             continue
         chosen = name == default
         grid = f"{layer.grid[0]} x {layer.grid[1]}" if layer.grid else ""
-        label = Text(f"{'  ' * name.count('.')}{name}{'  <- default' if chosen else ''}", style="bold green" if chosen else "")
-        table.add_row(label, layer.module, layer.kind, grid, str(layer.channels or ""), " x ".join(map(str, layer.shape)))
+        label = Text(
+            f"{'  ' * name.count('.')}{name}{'  <- default' if chosen else ''}", style="bold green" if chosen else ""
+        )
+        table.add_row(
+            label, layer.module, layer.kind, grid, str(layer.channels or ""), " x ".join(map(str, layer.shape))
+        )
     console = Console()
     console.print(table)
     console.print(Text(f"Default: {default or 'none'}: {tree.why}", style="dim"))

@@ -26,6 +26,10 @@ def models(as_json: Json = False) -> None:
     for column in ("source", "for example", "what it is", "here"):
         table.add_column(column)
     for row in rows:
-        here = Text("ready", style="green") if row.installed else Text(f"pip install 'pellucid[{row.extra}]'", style="yellow")
+        here = (
+            Text("ready", style="green")
+            if row.installed
+            else Text(f"pip install 'pellucid[{row.extra}]'", style="yellow")
+        )
         table.add_row(Text(f"{row.prefix}:", style="bold"), Text(row.example), Text(row.help), here)
     Console().print(table)

@@ -7,7 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-Model = Annotated[str, typer.Option("--model", "-m", metavar="SPEC", help="The model: prefix:name or a path. `pellucid models` lists what there is.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", metavar="SPEC", help="The model: prefix:name or a path. `pellucid models` lists what there is."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Everything random follows from it.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps. Default: where the model loads.")]

@@ -70,6 +70,8 @@ def _close(done: Sequence[Done], failed: Sequence[Failed], index: Path | None, o
     if total < 2:
         return
     console = Console()
-    text = Text(f"{len(done)} of {total} pictures explained" + (f", {len(failed)} failed" if failed else ""), style="bold")
+    text = Text(
+        f"{len(done)} of {total} pictures explained" + (f", {len(failed)} failed" if failed else ""), style="bold"
+    )
     console.print(text)
     console.print(Text(str(index or out), style="cyan"), soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from pellucid import hooks
 from pellucid.compute.memory import Budget, halving
@@ -207,15 +207,15 @@ class Evidence:
     def early_attention_gradients(self) -> tuple[Float[Tensor, "batch head token token"], ...]:
         """For each block, the gradient of the target read from that block's own output, on its own attention.
 
-        The rest of the blocks is skipped and the model's own head reads the mean of the block's tokens. Each block costs
-        the head's forward and a backward through one block.
+        The rest of the blocks is skipped and the model's own head reads the mean of the block's tokens. Each block
+        costs the head's forward and a backward through one block.
         """
         blocks = self.layers.blocks
         recording = self._recorded(Wanted(attention=True, gradients=True, layers=frozenset(blocks)))
         probabilities = self._global_attention(recording)
         if len(probabilities) != len(blocks):
-            raise MethodUnavailable("LeGrad", f"its {len(blocks)} blocks hold {len(probabilities)} attentions; one each is "
-                                    "needed.", ("chefer", "attention_rollout"))  # fmt: skip
+            reason = f"its {len(blocks)} blocks hold {len(probabilities)} attentions; one each is needed."
+            raise MethodUnavailable("LeGrad", reason, ("chefer", "attention_rollout"))
         found: list[Tensor] = []
         for block, entry in zip(blocks, probabilities, strict=True):
             early = self._score_read_at(recording, block)
@@ -361,10 +361,8 @@ class Evidence:
             found = [entry for entry in found if entry.shape[-2] == entry.shape[-1] == count]
         if not found:
             shape = list(recording.attention[-1].shape)
-            raise MethodUnavailable(
-                "Attention", f"its attention ({shape}) does not run between all tokens of the picture, as within windows.",
-                ("grad_cam", "layer_cam", "occlusion"),
-            )  # fmt: skip
+            reason = f"its attention ({shape}) does not run between all tokens of the picture, as within windows."
+            raise MethodUnavailable("Attention", reason, ("grad_cam", "layer_cam", "occlusion"))
         return found
 
     def _score_read_at(self, recording: Recording, block: str) -> Tensor:
@@ -406,7 +404,7 @@ class Evidence:
 
     def _scores_of(self, inputs: Tensor, targets: Sequence[Target], probability: bool) -> Tensor:
         if not self._edits and all(target.reads == "output" for target in targets):
-            outputs = self.model._outputs_of(inputs)  # noqa: SLF001
+            outputs = self.model.outputs_of(inputs)
         else:
             recording = record(self.model, inputs, targets, Wanted(), self._edits)
             if not probability:

@@ -82,15 +82,17 @@ def refuse_if_unavailable(model: VisionModel, method: Method) -> None:
         raise MethodUnavailable(method.name, reason, alternatives(model, method))
 
 
-def alternatives(model: VisionModel, method: Method, preferred: Sequence[str] = ("occlusion", "rise", "lime")) -> tuple[str, ...]:
+def alternatives(
+    model: VisionModel, method: Method, preferred: Sequence[str] = ("occlusion", "rise", "lime")
+) -> tuple[str, ...]:
     """Methods that do explain this model, perturbation first."""
     table = methods()
-    return tuple(name for name in preferred if name in table and name != method.name and not unavailable(model, table[name]))
+    return tuple(
+        name for name in preferred if name in table and name != method.name and not unavailable(model, table[name])
+    )
 
 
-def layer_for(
-    model: VisionModel, method: Method, layer: Layer | str | None, size: tuple[int, int]
-) -> Layer | None:
+def layer_for(model: VisionModel, method: Method, layer: Layer | str | None, size: tuple[int, int]) -> Layer | None:
     """The layer a method explains at: the one named, else the model's default one; None for methods that need none.
 
     size: rows and columns of the input. Raises UnknownLayer, or MethodUnavailable where the layer is not of a kind that

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +106,7 @@ def record(
         leaf = inputs.detach().to(model.dtype)
         leaf = leaf.clone().requires_grad_() if wanted.gradients else leaf
         # A first in-place operation of the model must not meet a leaf.
-        raw = model._guarded(_size(inputs), lambda: model.run(leaf.clone()))  # noqa: SLF001
+        raw = model.guarded(_size(inputs), lambda: model.run(leaf.clone()))
         outputs = reader.read(raw, len(inputs))
         resolved = settled(targets, outputs)
         scores = score(resolved, outputs, lambda name: to_grid(kept[layers[name].name], layers[name]).float())
@@ -118,14 +118,12 @@ def settled(targets: Sequence[Target], outputs: Tensor) -> tuple[Target, ...]:
     if not any(isinstance(target, Predicted) for target in targets):
         return tuple(targets)
     best = outputs.detach().argmax(dim=-1).tolist()
-    return tuple(
-        Class(best[at]) if isinstance(target, Predicted) else target for at, target in enumerate(targets)
-    )
+    return tuple(Class(best[at]) if isinstance(target, Predicted) else target for at, target in enumerate(targets))
 
 
 def score(targets: Sequence[Target], outputs: Tensor, read: Callable[[str], Tensor]) -> Tensor:
     """The value of each sample's target, [batch] float32."""
-    values = lambda target: outputs if target.reads == "output" else read(target.reads)  # noqa: E731
+    values = lambda target: outputs if target.reads == "output" else read(target.reads)
     groups: dict[Target, list[int]] = {}
     for index, target in enumerate(targets):
         groups.setdefault(target, []).append(index)
@@ -140,7 +138,9 @@ def score(targets: Sequence[Target], outputs: Tensor, read: Callable[[str], Tens
     return torch.cat([piece for piece, _ in pieces])[places]
 
 
-def gradients(recording: Recording, of: Iterable[Tensor], rule: str = "natural", scores: Tensor | None = None) -> list[Tensor]:
+def gradients(
+    recording: Recording, of: Iterable[Tensor], rule: str = "natural", scores: Tensor | None = None
+) -> list[Tensor]:
     """One backward of the summed scores to all of `of`, under a rule; zeros where no gradient arrives."""
     tensors = list(of)
     recording.rule.name = rule
@@ -152,7 +152,9 @@ def gradients(recording: Recording, of: Iterable[Tensor], rule: str = "natural",
             found = torch.autograd.grad(total, tensors, retain_graph=True, allow_unused=True)
     finally:
         recording.rule.name = "natural"
-    pairs = zip(found, tensors, strict=True)
+    # torch declares tensors only, but what is not used comes back as None.
+    arrived = cast("Sequence[Tensor | None]", found)
+    pairs = zip(arrived, tensors, strict=True)
     return [torch.zeros_like(tensor) if gradient is None else gradient for gradient, tensor in pairs]
 
 
@@ -177,13 +179,17 @@ def _swapped(output: Any, tensor: Tensor) -> Any:
 
 def _biased(network: nn.Module) -> set[str]:
     """Modules that add a constant: convolutions and linear maps with bias, batch norms, whatever says so itself."""
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.modules.batchnorm._BatchNorm)  # noqa: SLF001
     return {
         name
         for name, module in network.named_modules()
         if hasattr(module, "additive_bias")
-        or isinstance(module, kinds) and (module.bias is not None or isinstance(module, kinds[-1]))
+        or isinstance(module, _BATCH_NORMS)
+        or (isinstance(module, _AFFINE) and module.bias is not None)
     }
+
+
+_AFFINE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def additive_bias(module: nn.Module) -> Tensor:
@@ -194,12 +200,15 @@ def additive_bias(module: nn.Module) -> Tensor:
     own = getattr(module, "additive_bias", None)
     if own is not None:
         return own().detach().float()
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
-        assert module.running_mean is not None and module.running_var is not None
-        slope = (module.running_var.float() + module.eps).rsqrt()
-        slope = slope if module.weight is None else slope * module.weight.float()
-        bias = 0.0 if module.bias is None else module.bias.float()
-        return (bias - slope * module.running_mean.float()).detach()
+    if isinstance(module, _BATCH_NORMS):
+        mean, variance = module.running_mean, module.running_var
+        assert mean is not None
+        assert variance is not None
+        slope = (variance.float() + module.eps).rsqrt()
+        if module.affine:
+            slope = slope * module.weight.float()
+        bias = module.bias.float() if module.affine else torch.zeros_like(slope)
+        return (bias - slope * mean.float()).detach()
     assert isinstance(module.bias, Tensor)
     return module.bias.detach().float()
 

@@ -148,7 +148,10 @@ def claim_input(model: VisionModel, claim: Claim) -> Float[Tensor, "1 channel he
 def evidence_of(model: VisionModel, claim: Claim, target: Target | None = None) -> Evidence:
     """Evidence for the claim's picture and target."""
     return look(
-        model, claim_input(model, claim), [target or claim.arguments["target"]], seed=int(claim.arguments.get("seed", 0))
+        model,
+        claim_input(model, claim),
+        [target or claim.arguments["target"]],
+        seed=int(claim.arguments.get("seed", 0)),
     )
 
 

@@ -73,7 +73,9 @@ def removed(topic: Topic, mask: Bool[np.ndarray, "h w"], fill: str = FILL) -> Cl
         f"falls from {_figure(topic, 'before')} to {_figure(topic, 'after')}; random regions of the same shape leave "
         f"{_figure(topic, 'random')}."
     )
-    claim = topic.claim("region_matters", "removal", template, _region_words(topic, mask, fill), {"mask": mask, "fill": fill})
+    claim = topic.claim(
+        "region_matters", "removal", template, _region_words(topic, mask, fill), {"mask": mask, "fill": fill}
+    )
     if claim.verdict == check.REFUTED:
         return _denied(claim, (
             "The map points at {region}, {part}, but with that {gone} {target} goes from "
@@ -90,7 +92,9 @@ def survives(topic: Topic, mask: Bool[np.ndarray, "h w"], fill: str = FILL) -> C
         f"{_figure(topic, 'after')} of {_figure(topic, 'before')}; random regions of the same shape leave "
         f"{_figure(topic, 'random')}."
     )
-    claim = topic.claim("region_suffices", "survival", template, _region_words(topic, mask, fill), {"mask": mask, "fill": fill})
+    claim = topic.claim(
+        "region_suffices", "survival", template, _region_words(topic, mask, fill), {"mask": mask, "fill": fill}
+    )
     if claim.verdict == check.REFUTED:
         return _denied(claim, (
             "That region is not enough by itself: shown alone, with everything else {gone}, it leaves {target} at "
@@ -100,9 +104,7 @@ def survives(topic: Topic, mask: Bool[np.ndarray, "h w"], fill: str = FILL) -> C
     return claim
 
 
-def separated(
-    topic: Topic, contrast: Contrast, mask: Bool[np.ndarray, "h w"], fill: str = FILL
-) -> Claim:
+def separated(topic: Topic, contrast: Contrast, mask: Bool[np.ndarray, "h w"], fill: str = FILL) -> Claim:
     """The runner-up, and how far the lead over it rests on a region."""
     second = "({second:.0%})" if _is_probability(topic) else "({second:.2f})"
     words = {**_region_words(topic, mask, fill), "runner": topic.model.labels.name(int(contrast.that))}

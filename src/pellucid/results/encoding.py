@@ -93,6 +93,13 @@ def _array_from_plain(record: Mapping[str, Any]) -> np.ndarray:
     return np.frombuffer(data, dtype=np.dtype(record["dtype"])).reshape(shape).copy()
 
 
+def _preprocess_from_plain(record: Mapping[str, Any]) -> Preprocess:
+    values: dict[str, Any] = {
+        key: tuple(cast("list[Any]", entry)) if isinstance(entry, list) else entry for key, entry in record.items()
+    }
+    return Preprocess(**values)
+
+
 def _exponent(largest: float) -> int:
     """The power of two that brings `largest` just below 2 ** 15, float16's upper end.
 
@@ -123,7 +130,5 @@ _UNWRAP: dict[str, Callable[[dict[str, Any]], Any]] = {
     "target": lambda record: target_from_dict(record["value"]),
     "seed": lambda record: Seed(record["value"]),
     "region": lambda record: Region(_array_from_plain(record["mask"]), record["words"]),
-    "preprocess": lambda record: Preprocess(**{
-        key: tuple(entry) if isinstance(entry, list) else entry for key, entry in record["value"].items()
-    }),
+    "preprocess": lambda record: _preprocess_from_plain(record["value"]),
 }  # fmt: skip

@@ -119,7 +119,8 @@ def _trust(story: Explanation) -> dict[str, Any]:
 
 
 def _stability(story: Explanation) -> list[dict[str, str]]:
-    lines = [] if not story.choice.reason else [_check(None, story.choice.reason)]
+    # against the controls the sentence above has said it already, with its figures
+    lines = [_check(None, story.choice.reason)] if story.choice.reason and not story.choice.margins else []
     if story.choice.stable is not None:
         words = f"It comes first under {percent(story.choice.stable)} of the ways tried to remove pixels."
         lines.append(_check(story.choice.stable > 0.5, words))

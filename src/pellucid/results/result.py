@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from markupsafe import Markup
+from rich.console import RenderableType
 
 from pellucid.canvas import fragments, terminal
 from pellucid.errors import RequestError
 from pellucid.results.files import json_bytes, write_atomically
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
-from rich.console import RenderableType
 
 
 class Result:

@@ -65,7 +65,9 @@ def explain_into(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(folder, f"it cannot be made a folder: {error.strerror or error}.", "Choose another place.") from error
+        raise FileError(
+            folder, f"it cannot be made a folder: {error.strerror or error}.", "Choose another place."
+        ) from error
     journal = Journal(folder / JOURNAL)
     finished = journal.finished()
 

@@ -36,8 +36,17 @@ def described_methods() -> list[DescribedMethod]:
     ordered = sorted(methods().values(), key=lambda method: (method.control, default_cost(method), method.name))
     return [
         DescribedMethod(
-            method.name, method.question, method.summary, tuple(need.name for need in method.needs), method.sees,
-            method.signed, method.class_agnostic, method.control, f"{default_cost(method):.0f}", method.paper, method.aliases,
+            method.name,
+            method.question,
+            method.summary,
+            tuple(need.name for need in method.needs),
+            method.sees,
+            method.signed,
+            method.class_agnostic,
+            method.control,
+            f"{default_cost(method):.0f}",
+            method.paper,
+            method.aliases,
         )  # fmt: skip
         for method in ordered
     ]

@@ -173,7 +173,8 @@ def _checks(
     per_picture = promised if promised is not None else [None] * len(flat)
     shared = tuple(_layer_checks(layer))
     return tuple(
-        (_finite(one), _not_flat(one), *_as_tuple(promise), *shared) for one, promise in zip(flat, per_picture, strict=True)
+        (_finite(one), _not_flat(one), *_as_tuple(promise), *shared)
+        for one, promise in zip(flat, per_picture, strict=True)
     )
 
 
@@ -244,5 +245,6 @@ def _shared_out(asked: Sequence[Method], parameters: Mapping[str, Any]) -> dict[
                 for method, table in known.items()
             )
             raise RequestError(f"There is no parameter {name!r}. Parameters: {listing}.")
-    return {method: {key: value for key, value in parameters.items() if key in table} for method, table in known.items()}
-
+    return {
+        method: {key: value for key, value in parameters.items() if key in table} for method, table in known.items()
+    }

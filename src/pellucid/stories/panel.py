@@ -71,7 +71,9 @@ class Plan:
     def rows(self) -> list[tuple[str, float]]:
         """What costs how many passes, for a table."""
         shared = [step.method for step in self.steps if not step.passes]
-        rows: list[tuple[str, float]] = [(f"shared by {', '.join(shared)}" if shared else "the prediction", self.shared)]
+        rows: list[tuple[str, float]] = [
+            (f"shared by {', '.join(shared)}" if shared else "the prediction", self.shared)
+        ]
         rows += [(step.method, step.passes) for step in self.steps if step.passes]
         if self.scored:
             rows.append((f"scoring {', '.join([*self.scored, *self.controls])}", self.scoring))
@@ -87,9 +89,7 @@ class Plan:
         return "\n".join([*lines, *self.dropped])
 
 
-def plan(
-    model: VisionModel, size: tuple[int, int], *, budget: float, methods: Sequence[str] | None = None
-) -> Plan:
+def plan(model: VisionModel, size: tuple[int, int], *, budget: float, methods: Sequence[str] | None = None) -> Plan:
     """The plan for one picture of `size`.
 
     methods: what was asked for; these are made whatever they cost, and the budget then limits what is scored. None is
@@ -105,7 +105,12 @@ def plan(
 
 
 def _asked(
-    model: VisionModel, usable: Mapping[str, Method], size: tuple[int, int], budget: float, names: Sequence[str], shared: float
+    model: VisionModel,
+    usable: Mapping[str, Method],
+    size: tuple[int, int],
+    budget: float,
+    names: Sequence[str],
+    shared: float,
 ) -> Plan:
     steps = [Step(method.name, default_cost(method, size)) for method in map(find_method, dict.fromkeys(names))]
     spent = shared + sum(step.passes for step in steps)
@@ -116,7 +121,9 @@ def _asked(
 
 def _default(usable: Mapping[str, Method], size: tuple[int, int], budget: float, shared: float) -> Plan:
     if budget < shared:
-        raise RequestError(f"A budget of {budget:.0f} passes allows for nothing: one look at a picture takes {shared:.0f}.")
+        raise RequestError(
+            f"A budget of {budget:.0f} passes allows for nothing: one look at a picture takes {shared:.0f}."
+        )
     family = [
         Step(name, 0)
         for name, method in usable.items()
@@ -166,7 +173,12 @@ CONTROLLED = 6  # maps scored in the usual case: three controls, three candidate
 
 
 def _with_scores(
-    steps: Sequence[Step], order: Sequence[str], allowed: float, shared: float, budget: float, dropped: Sequence[str] = ()
+    steps: Sequence[Step],
+    order: Sequence[str],
+    allowed: float,
+    shared: float,
+    budget: float,
+    dropped: Sequence[str] = (),
 ) -> Plan:
     spent = shared + sum(step.passes for step in steps)
     said = list(dropped)

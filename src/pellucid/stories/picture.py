@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,7 +59,15 @@ def explain(
     """
     answers = list(
         explain_each(
-            model, images, target=target, methods=methods, layer=layer, budget=budget, seed=seed, memory=memory, truth=truth
+            model,
+            images,
+            target=target,
+            methods=methods,
+            layer=layer,
+            budget=budget,
+            seed=seed,
+            memory=memory,
+            truth=truth,
         )
     )
     return answers[0] if is_single(images) else answers
@@ -199,7 +206,10 @@ def _choose(maps: Mapping[str, Heatmaps], curves: Curves | None, panel: Plan) ->
     gain = {name: float(curves.gain(name).mean()) for name in curves.deletion}
     scored = [name for name in declared if name in gain]
     ranked = sorted(scored, key=lambda name: (not maps[name].passed(0), -gain[name]))
-    order = [*ranked, *sorted((name for name in declared if name not in gain), key=lambda name: not maps[name].passed(0))]
+    order = [
+        *ranked,
+        *sorted((name for name in declared if name not in gain), key=lambda name: not maps[name].passed(0)),
+    ]
     best = ranked[0]
     margins = {name: gain[best] - gain[_control(name)] for name in CONTROLS}
     beats = all(margin > 0 for margin in margins.values()) and maps[best].passed(0)
@@ -256,7 +266,10 @@ def _scores(curves: Curves | None, order: Sequence[str], panel: Plan) -> tuple[S
     names = {name: _control(name) for name in CONTROLS}
     wanted = (("gain", "higher"), ("deletion", "lower"), ("insertion", "higher"))
     return tuple(
-        score_of(curves, name, kind, better, names) for name in order if name in curves.deletion for kind, better in wanted
+        score_of(curves, name, kind, better, names)
+        for name in order
+        if name in curves.deletion
+        for kind, better in wanted
     )
 
 
@@ -383,9 +396,7 @@ def _contrast_region(
 # -- small things ---------------------------------------------------------------------------------------------------
 
 
-def _layer_or_none(
-    model: VisionModel, method: Any, layer: Layer | str | None, size: tuple[int, int]
-) -> Layer | None:
+def _layer_or_none(model: VisionModel, method: Any, layer: Layer | str | None, size: tuple[int, int]) -> Layer | None:
     try:
         return layer_for(model, method, layer, size)
     except MethodUnavailable:

@@ -143,7 +143,8 @@ def _is_input(images: Any) -> bool:
 def _from_input(model: VisionModel, images: Tensor) -> Batch:
     inputs = model.check_input(images)
     frames = tuple(
-        Frame.from_tensor(_coloured(one), f"tensor {index}", preprocess=model.preprocess) for index, one in enumerate(inputs)
+        Frame.from_tensor(_coloured(one), f"tensor {index}", preprocess=model.preprocess)
+        for index, one in enumerate(inputs)
     )
     return Batch(frames, inputs, given=True)
 

@@ -6,7 +6,17 @@ import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-_LIBRARIES = ("pellucid", "torch", "numpy", "pillow", "timm", "torchvision", "transformers", "open_clip_torch", "onnxruntime")
+_LIBRARIES = (
+    "pellucid",
+    "torch",
+    "numpy",
+    "pillow",
+    "timm",
+    "torchvision",
+    "transformers",
+    "open_clip_torch",
+    "onnxruntime",
+)
 
 
 @cache

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pellucid import hooks
 from pellucid.errors import MethodUnavailable, ModelError, UnknownLayer
 from pellucid.values import Layer
+from pellucid.values.layer import Order
 
 _MAX_PREFIX_TOKENS = 64
 _PROBE_BATCH = 2  # tells the batch axis from the others
@@ -162,7 +163,9 @@ def from_grid(grid: Tensor, values: Tensor, layer: Layer) -> Tensor:
         return grid.flatten(1)
     tokens = values.transpose(0, 1) if layer.order == "tbc" else values
     cells = grid.flatten(2).transpose(1, 2)
-    whole = torch.cat([tokens[:, : layer.prefix_tokens], cells, tokens[:, layer.prefix_tokens + cells.shape[1] :]], dim=1)
+    whole = torch.cat(
+        [tokens[:, : layer.prefix_tokens], cells, tokens[:, layer.prefix_tokens + cells.shape[1] :]], dim=1
+    )
     return whole.transpose(0, 1) if layer.order == "tbc" else whole
 
 
@@ -194,7 +197,9 @@ def _read(
     prefixes: Counter[int], previous: str,
 ) -> Layer:  # fmt: skip
     shape = tuple(one.tensor.shape)
-    known = {"calls": calls, "module": type(one.module).__name__, "index": one.index, "shape": shape[1:]}
+    known: dict[str, Any] = {
+        "calls": calls, "module": type(one.module).__name__, "index": one.index, "shape": shape[1:],
+    }  # fmt: skip
     if len(shape) == 2 and shape[0] == batch:
         return Layer(name, "vector", "", None, channels=shape[1], **known)
     if len(shape) == 4 and shape[0] == batch and not _is_attention(one.tensor):
@@ -204,7 +209,8 @@ def _read(
         if order == "nhwc":
             return Layer(name, "map", "nhwc", shape[1:3], channels=shape[3], **known)
     if len(shape) == 3 and not _is_attention(one.tensor):
-        for order, tokens, at_batch in (("btc", shape[1], shape[0]), ("tbc", shape[0], shape[1])):
+        orders: tuple[tuple[Order, int, int], ...] = (("btc", shape[1], shape[0]), ("tbc", shape[0], shape[1]))
+        for order, tokens, at_batch in orders:
             found = _token_grid(tokens, size, grids, prefixes) if at_batch == batch else None
             if found is not None:
                 grid, prefix = found
@@ -291,7 +297,9 @@ def _reaches(seen: list[_Seen], answer: Tensor) -> dict[int, Tensor]:
     with hooks.going_back(answer.device):
         weights = torch.linspace(1, 2, answer.shape[1], device=answer.device)
         found = torch.autograd.grad((answer * weights).sum(), tensors, allow_unused=True, retain_graph=True)
-    return {one.index: gradient for one, gradient in zip(able, found, strict=True) if gradient is not None}
+    arrived = cast("Sequence[Tensor | None]", found)  # torch's declaration leaves the None out
+    pairs = zip(able, arrived, strict=True)
+    return {one.index: gradient for one, gradient in pairs if gradient is not None}
 
 
 def _felt(layer: Layer, gradients: dict[int, Tensor]) -> bool:
@@ -331,7 +339,9 @@ def _may_be_default(one: _Seen, layer: Layer, entries: dict[str, Layer]) -> bool
         return False
     if layer.kind != "tokens":
         return True
-    widths = Counter(entry.channels for entry in entries.values() if entry.kind == "tokens" and entry.grid == layer.grid)
+    widths = Counter(
+        entry.channels for entry in entries.values() if entry.kind == "tokens" and entry.grid == layer.grid
+    )
     return layer.channels == widths.most_common(1)[0][0] and (not leaf or "Norm" in layer.module)
 
 

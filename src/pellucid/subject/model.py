@@ -134,13 +134,15 @@ class VisionModel:
         """
         if self.network is None or not self.differentiable:
             kind = "a scripted module" if self.network is not None else "a black box"
-            raise MethodUnavailable("Reading layers", f"it is {kind}: it has no layers to look into.", ("occlusion", "rise"))
+            raise MethodUnavailable(
+                "Reading layers", f"it is {kind}: it has no layers to look into.", ("occlusion", "rise")
+            )
         with self._guard:
             if size not in self._trees:
                 inputs = self._probe_input(size)
                 network = self.network
-                run = lambda raw: outputs.find(raw, len(inputs), self._pick).flatten(1).float()  # noqa: E731
-                self._trees[size] = self._guarded(
+                run = lambda raw: outputs.find(raw, len(inputs), self._pick).flatten(1).float()
+                self._trees[size] = self.guarded(
                     size, lambda: probe(network, inputs, run, self._default_layer, self._why_layer)
                 )
             return self._trees[size]
@@ -155,11 +157,13 @@ class VisionModel:
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of its weights (of its name, for a black box), the same on every machine."""
+        """A short hash of its weights (of its file or its name, for a black box), the same on every machine."""
+        if self.network is None and isinstance(told := getattr(self._call, "fingerprint", None), str):
+            return told
         if self.network is None:
             return hashlib.blake2b(f"{self.spec or self.name}".encode(), digest_size=8).hexdigest()
         state = {key: value for key, value in self.network.state_dict().items() if isinstance(value, Tensor)}
-        version = tuple((value.data_ptr(), value._version) for value in state.values())
+        version = tuple((value.data_ptr(), getattr(value, "_version", 0)) for value in state.values())
         if self._fingerprint is None or self._fingerprint[0] != version:
             digest = hashlib.blake2b(digest_size=8)
             for key, value in state.items():
@@ -231,7 +235,7 @@ class VisionModel:
         size = (budget or Budget.of(None, self.device)).batch(self.sample_bytes, self.device)
         answers, start = [], 0
         while start < len(inputs):
-            answer, size = halving(lambda count, at=start: self._outputs_of(inputs[at : at + count]), size)
+            answer, size = halving(lambda count, at=start: self.outputs_of(inputs[at : at + count]), size)
             answers.append(answer)
             start += len(answer)
         return torch.cat(answers)
@@ -248,8 +252,8 @@ class VisionModel:
         """The same reading (preprocess, labels, layers, outputs) of another module of the same architecture."""
         other = copy.copy(self)
         other.module = other.network = module
-        other._call, other._fingerprint, other._guard = module, None, threading.RLock()
-        other._trees = dict(self._trees)
+        mine = {"_call": module, "_fingerprint": None, "_guard": threading.RLock(), "_trees": dict(self._trees)}
+        vars(other).update(mine)
         return other
 
     def target_name(self, target: Target) -> str:
@@ -292,7 +296,7 @@ class VisionModel:
             return None
         return next(self.network.parameters(), next(self.network.buffers(), None))
 
-    def _outputs_of(self, inputs: Tensor) -> Tensor:
+    def outputs_of(self, inputs: Tensor) -> Tensor:
         """Outputs without gradients, the model a guest."""
         if self.network is None:
             return self.outputs.read(self._answered(inputs), len(inputs)).detach().to(inputs.device)
@@ -302,9 +306,9 @@ class VisionModel:
 
     def _answered(self, inputs: Tensor) -> Any:
         size = (int(inputs.shape[-2]), int(inputs.shape[-1]))
-        return self._guarded(size, lambda: self.run(inputs))
+        return self.guarded(size, lambda: self.run(inputs))
 
-    def _guarded(self, size: tuple[int, int], run: Callable[[], Any]) -> Any:
+    def guarded(self, size: tuple[int, int], run: Callable[[], Any]) -> Any:
         """What a model says when the input does not fit it, as one sentence."""
         try:
             return run()
@@ -342,7 +346,7 @@ class VisionModel:
         self._outputs, self._labels = found, _named(self._asked_labels, count, found.binary)
 
 
-_OURS = (MethodUnavailable, ShapeError, TargetError, PreprocessError)
+_OURS = (MethodUnavailable, ModelError, ShapeError, TargetError, PreprocessError)
 
 
 def wrap(
@@ -397,10 +401,11 @@ def _unwrapped(module: nn.Module) -> nn.Module:
     while True:
         if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             module = module.module
-        elif isinstance(getattr(module, "_orig_mod", None), nn.Module):
-            module = module._orig_mod  # type: ignore[assignment]
-        else:
+            continue
+        original = getattr(module, "_orig_mod", None)  # torch.compile's name for what it compiled
+        if not isinstance(original, nn.Module):
             return module
+        module = original
 
 
 def _declared_size(network: nn.Module) -> tuple[int, int] | None:
@@ -426,10 +431,9 @@ def _own_preprocess(network: nn.Module) -> Preprocess | None:
         return None
     size = _declared_size(network) or tuple(config["input_size"][-2:])
     resize = int(size[0] / (config.get("crop_pct") or 1.0)) if size[0] == size[1] else None
-    return Preprocess(
-        size=size, resize=resize, mean=tuple(config["mean"]), std=tuple(config["std"]),
-        interpolation=config.get("interpolation") if config.get("interpolation") in ("bicubic", "bilinear") else "bicubic",
-    )  # fmt: skip
+    interpolation = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
+    mean, std = tuple(config["mean"]), tuple(config["std"])
+    return Preprocess(size=size, resize=resize, mean=mean, std=std, interpolation=interpolation)
 
 
 def _named(asked: Sequence[str] | Labels | None, count: int, binary: bool) -> Labels:

@@ -83,8 +83,9 @@ def guess(raw: Any, batch: int, pick: Any, last_module: str) -> Outputs:
 def _tensors(raw: Any) -> Iterator[tuple[str, Tensor]]:
     if dataclasses.is_dataclass(raw) and not isinstance(raw, (type, Mapping)):
         raw = {field.name: getattr(raw, field.name) for field in dataclasses.fields(raw)}
-    if hasattr(raw, "_asdict"):
-        raw = raw._asdict()
+    fields = getattr(raw, "_fields", None)
+    if isinstance(raw, tuple) and fields is not None:
+        raw = dict(zip(fields, raw, strict=True))
     if isinstance(raw, Sequence) and not isinstance(raw, str):
         raw = {str(position): value for position, value in enumerate(raw)}
     if isinstance(raw, Mapping):

@@ -12,7 +12,7 @@ from pellucid.values import Call, Class, Contrast, Predicted, Probability, Simil
 if TYPE_CHECKING:
     from pellucid.subject.model import VisionModel
 
-Asked = Target | int | str | Callable[..., Any] | None
+Asked = Target | int | str | bytes | Callable[..., Any] | None
 
 
 def resolve(model: VisionModel, asked: Asked | Sequence[Asked], batch: int) -> tuple[Target, ...]:
@@ -32,7 +32,7 @@ def value(model: VisionModel, asked: Asked) -> Target:
     """What was asked for as a resolved Target; `Predicted` stays, for it depends on the picture."""
     if asked is None:
         return Predicted()
-    if isinstance(asked, bool) or isinstance(asked, float):
+    if isinstance(asked, (bool, float)):
         raise TargetError(f"{asked!r} is no target; expected a class index or name, a Target or a callable.")
     if isinstance(asked, str):
         return Text(asked, model.labels.index(asked)) if model.texts and asked in model.labels else Class(
@@ -90,7 +90,9 @@ def _settle_unit(model: VisionModel, target: Unit) -> Target:
         rows, columns = layer.grid
         row, column = target.position
         if not (0 <= row < rows and 0 <= column < columns):
-            raise TargetError(f"Layer {layer.name!r} has a grid of {rows} x {columns}; there is no cell {target.position}.")
+            raise TargetError(
+                f"Layer {layer.name!r} has a grid of {rows} x {columns}; there is no cell {target.position}."
+            )
     return replace(target, layer=layer.name)
 
 

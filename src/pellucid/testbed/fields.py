@@ -176,9 +176,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "tail2": _table(("tail",), WORDS["tail"]),
         "crest2": _table(("crest",), ("plain", "plumed")),
         "bib6": _table(("bib_hue",), tuple(f"{hue} bib" for hue in HUES)),
-        "body_tail12": _table(
-            ("body_hue", "tail"), tuple(f"{hue} {tail}" for hue in HUES for tail in WORDS["tail"])
-        ),
+        "body_tail12": _table(("body_hue", "tail"), tuple(f"{hue} {tail}" for hue in HUES for tail in WORDS["tail"])),
         "xor": _logic(("plume and fan, or neither", "either plume or fan"), np.logical_xor),
         "and": _logic(("not both plume and fan", "plume and fan"), np.logical_and),
         "or": _logic(("neither plume nor fan", "plume or fan"), np.logical_or),

@@ -110,7 +110,9 @@ class SmallViT(nn.Module):
         self.grid = (size // self.patch, size // self.patch)
         self.normalise = Normalise()
         self.stem = nn.Sequential(
-            _convolution(3, width // 3, 2), _convolution(width // 3, 2 * width // 3, 2), _convolution(2 * width // 3, width, 2)
+            _convolution(3, width // 3, 2),
+            _convolution(width // 3, 2 * width // 3, 2),
+            _convolution(2 * width // 3, width, 2),
         )
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid[0] * self.grid[1], width))
@@ -192,8 +194,12 @@ def save(net: nn.Module, card: Card, folder: Path = WEIGHTS) -> Path:
     """Write weights in half precision with the card as metadata; `load` reads them as float32."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{card.name}.safetensors"
-    state = {key: (value.half() if value.is_floating_point() else value).contiguous() for key, value in net.state_dict().items()}
+    state = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in net.state_dict().items()
+    }
     save_file(state, path, metadata=card.to_metadata())
+    path.chmod(0o644)  # safetensors lets only its owner read what it wrote
     return path
 
 

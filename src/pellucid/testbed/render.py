@@ -1,6 +1,6 @@
 """From fields to pixels: a bird of cut paper in a landscape, and which part shows at every pixel.
 
-Plain NumPy in float32. Shapes are signed distances in the bird's own frame (x right, y down, facing right, in units of
+Plain NumPy in float32 (a Python number beside a float32 array takes its type). Shapes are signed distances in the bird's own frame (x right, y down, facing right, in units of
 its size); coverage is `0.5 - distance` in pixels, clipped to 0..1; painter's order; rounded to bytes once, at the end.
 """
 
@@ -75,9 +75,9 @@ def render(
 
 
 def _rgb(*codes: str) -> Float[np.ndarray, "colour 3"]:
-    return np.array([[int(code[at : at + 2], 16) for at in (0, 2, 4)] for code in codes], dtype=np.float32) / np.float32(
-        255
-    )
+    return np.array(
+        [[int(code[at : at + 2], 16) for at in (0, 2, 4)] for code in codes], dtype=np.float32
+    ) / np.float32(255)
 
 
 HUE_COLOURS = _rgb("E2654E", "F2AE3D", "7BA650", "2C9A93", "4A77C9", "9159A6")
@@ -210,8 +210,8 @@ class _Painting:
         self._cue()
         self._camera()
         self._trace()
-        self.planes *= np.float32(255)
-        self.planes += np.float32(0.5)
+        self.planes *= 255
+        self.planes += 0.5
         np.clip(self.planes, 0, 255.5, out=self.planes)
         return self.planes.astype(np.uint8).transpose(0, 2, 3, 1)
 
@@ -221,18 +221,18 @@ class _Painting:
         self.count, self.size = len(self.index), self.world.size
         self.planes: Planes = np.empty((self.count, 3, self.size, self.size), dtype=np.float32)
         self.ids = np.zeros((self.count, self.size, self.size), dtype=np.uint8)
-        places = (np.arange(self.size, dtype=np.float32) + np.float32(0.5)) / np.float32(self.size)
+        places = (np.arange(self.size, dtype=np.float32) + 0.5) / self.size
         self.across, self.down = places[None, None, :], places[None, :, None]  # [1 1 w], [1 h 1] in shares of the side
-        self.unit = SMALLEST + np.float32(LARGEST - SMALLEST) * self._number("scale")
+        self.unit = SMALLEST + (LARGEST - SMALLEST) * self._number("scale")
         # Anywhere in the picture, but whole: the reach of the silhouette at the largest angle, in units of the bird.
-        left = np.float32(0.01) + np.float32(REACH_ASIDE) * self.unit
-        top = np.float32(0.01) + np.float32(REACH_UP) * self.unit
-        bottom = np.float32(0.99) - np.float32(REACH_DOWN) * self.unit
+        left = 0.01 + REACH_ASIDE * self.unit
+        top = 0.01 + REACH_UP * self.unit
+        bottom = 0.99 - REACH_DOWN * self.unit
         self.centre_x = left + (1 - 2 * left) * self._number("x")
         self.centre_y = top + (bottom - top) * self._number("y")
-        angle = (self._number("rot") - np.float32(0.5)) * np.float32(0.45)
+        angle = (self._number("rot") - 0.5) * 0.45
         self.cosine, self.sine = np.cos(angle), np.sin(angle)
-        self.facing = np.where(self.fields["flip"] == 0, np.float32(1), np.float32(-1))[:, None, None]
+        self.facing = np.where(self.fields["flip"] == 0, 1, (-1))[:, None, None]
         self.land = self.fields["land"]
 
     def _number(self, name: str) -> Float[np.ndarray, "scene 1 1"]:
@@ -251,39 +251,39 @@ class _Painting:
     # The landscape
 
     def _landscape(self) -> None:
-        count, size = self.count, np.float32(self.size)
-        far = np.float32(0.54) + np.float32(0.12) * self._number("hill1")
-        near = np.float32(0.70) + np.float32(0.10) * self._number("hill2")
-        phase = self._number("hillp") * np.float32(2 * np.pi)
-        far = far + np.float32(0.045) * np.sin(self.across * np.float32(2 * np.pi * 0.9) + phase)
-        near = near + np.float32(0.035) * np.sin(self.across * np.float32(2 * np.pi * 0.7) + np.float32(1.7) * phase)
-        far_cover = np.clip((self.down - far) * size + np.float32(0.5), 0, 1)
-        near_cover = np.clip((self.down - near) * size + np.float32(0.5), 0, 1)
+        count, size = self.count, self.size
+        far = 0.54 + 0.12 * self._number("hill1")
+        near = 0.70 + 0.10 * self._number("hill2")
+        phase = self._number("hillp") * (2 * np.pi)
+        far = far + 0.045 * np.sin(self.across * (2 * np.pi * 0.9) + phase)
+        near = near + 0.035 * np.sin(self.across * (2 * np.pi * 0.7) + 1.7 * phase)
+        far_cover = np.clip((self.down - far) * size + 0.5, 0, 1)
+        near_cover = np.clip((self.down - near) * size + 0.5, 0, 1)
         self.near_hill = near
 
-        fall = np.clip(self.down / np.float32(0.66), 0, 1)[:, None]
+        fall = np.clip(self.down / 0.66, 0, 1)[:, None]
         self.planes[:] = self._land_colour(0) + fall * (self._land_colour(1) - self._land_colour(0))
         self._sun()
         self._in_land("forest", self._trunks, far_cover)
         self._in_land("dusk", self._stars, far_cover)
-        self._lay(far_cover, self._land_colour(2) * (np.float32(1.02) - np.float32(0.07) * self.down[:, None]))
+        self._lay(far_cover, self._land_colour(2) * (1.02 - 0.07 * self.down[:, None]))
         self._in_land("shore", self._waves, far_cover)
-        self._lay(near_cover, self._land_colour(3) * (np.float32(1.06) - np.float32(0.10) * self.down[:, None]))
+        self._lay(near_cover, self._land_colour(3) * (1.06 - 0.10 * self.down[:, None]))
         self._in_land("meadow", self._flower_dots, near_cover)
         self._in_land("desert", self._dune_lines, near_cover)
         self._in_land("snow", self._flakes, near_cover)
-        tint = (self._number("tint") - np.float32(0.5)) * np.float32(0.07)
+        tint = (self._number("tint") - 0.5) * 0.07
         self.planes *= 1 + tint[:, None] * np.array([1, 0.2, -1], dtype=np.float32)[None, :, None, None]
         assert self.planes.shape[0] == count
 
     def _sun(self) -> None:
-        x = np.float32(0.14) + np.float32(0.72) * self._number("sunx")
-        y = np.float32(0.12) + np.float32(0.16) * self._number("sun")
+        x = 0.14 + 0.72 * self._number("sunx")
+        y = 0.12 + 0.16 * self._number("sun")
         distance = np.sqrt((self.across - x) ** 2 + (self.down - y) ** 2)
-        glow = np.clip(1 - distance / np.float32(0.26), 0, 1)
+        glow = np.clip(1 - distance / 0.26, 0, 1)
         colour = CREAM[None, :, None, None]
-        self._lay(np.float32(0.35) * glow * glow, colour)
-        self._lay(np.float32(0.92) * np.clip((np.float32(0.062) - distance) * self.size + np.float32(0.5), 0, 1), colour)
+        self._lay(0.35 * glow * glow, colour)
+        self._lay(0.92 * np.clip((0.062 - distance) * self.size + 0.5, 0, 1), colour)
 
     def _in_land(self, name: str, texture: Callable[[np.ndarray], Plane], hill: Plane) -> None:
         """Lay a texture on those pictures that show this landscape, where `hill` lets it."""
@@ -297,73 +297,71 @@ class _Painting:
 
     def _dots(self, step_x: float, step_y: float, radius: float, phase: Plane) -> Plane:
         """Rows of round dots, each row set off by a part of a step that looks irregular."""
-        row = np.floor(self.down / np.float32(step_y))
-        shifted = self.across / np.float32(step_x) + row * np.float32(0.38) + phase
-        dx = (shifted - np.floor(shifted) - np.float32(0.5)) * np.float32(step_x)
-        wander = np.sin((np.floor(shifted) * np.float32(2.4) + row) * np.float32(1.9)) * np.float32(0.22 * step_y)
-        dy = self.down - (row + np.float32(0.5)) * np.float32(step_y) + wander
+        row = np.floor(self.down / step_y)
+        shifted = self.across / step_x + row * 0.38 + phase
+        dx = (shifted - np.floor(shifted) - 0.5) * step_x
+        wander = np.sin((np.floor(shifted) * 2.4 + row) * 1.9) * (0.22 * step_y)
+        dy = self.down - (row + 0.5) * step_y + wander
         distance = np.sqrt(dx * dx + dy * dy)
-        return np.clip((np.float32(radius) - distance) * self.size + np.float32(0.5), 0, 1)
+        return np.clip((radius - distance) * self.size + 0.5, 0, 1)
 
     def _phase(self, chosen: np.ndarray) -> Plane:
         return self._number("hillp")[chosen]
 
     def _trunks(self, chosen: np.ndarray) -> Plane:
-        shifted = self.across / np.float32(0.17) + self._phase(chosen)
+        shifted = self.across / 0.17 + self._phase(chosen)
         number = np.floor(shifted)
-        width = np.float32(0.020) + np.float32(0.006) * np.sin(number * np.float32(2.3))
-        distance = np.abs(shifted - number - np.float32(0.5)) * np.float32(0.17)
-        trunk = np.clip((width - distance) * self.size + np.float32(0.5), 0, 1)
-        return np.float32(0.40) * np.broadcast_to(trunk, (len(chosen), self.size, self.size))
+        width = 0.020 + 0.006 * np.sin(number * 2.3)
+        distance = np.abs(shifted - number - 0.5) * 0.17
+        trunk = np.clip((width - distance) * self.size + 0.5, 0, 1)
+        return 0.40 * np.broadcast_to(trunk, (len(chosen), self.size, self.size))
 
     def _stars(self, chosen: np.ndarray) -> Plane:
-        fade = np.clip(1 - self.down / np.float32(0.62), 0, 1)
-        return np.float32(0.85) * self._dots(0.125, 0.095, 0.009, self._phase(chosen)) * np.sqrt(fade)
+        fade = np.clip(1 - self.down / 0.62, 0, 1)
+        return 0.85 * self._dots(0.125, 0.095, 0.009, self._phase(chosen)) * np.sqrt(fade)
 
     def _flakes(self, chosen: np.ndarray) -> Plane:
-        return np.float32(0.85) * self._dots(0.13, 0.11, 0.014, self._phase(chosen))
+        return 0.85 * self._dots(0.13, 0.11, 0.014, self._phase(chosen))
 
     def _flower_dots(self, chosen: np.ndarray) -> Plane:
-        return np.float32(0.75) * self._dots(0.105, 0.075, 0.011, self._phase(chosen))
+        return 0.75 * self._dots(0.105, 0.075, 0.011, self._phase(chosen))
 
     def _waves(self, chosen: np.ndarray) -> Plane:
-        line = self.down + np.float32(0.008) * np.sin(
-            self.across * np.float32(2 * np.pi * 5) + self._phase(chosen) * np.float32(2 * np.pi)
-        )
-        return np.float32(0.55) * self._lines(line, 0.045, 0.0045)
+        line = self.down + 0.008 * np.sin(self.across * (2 * np.pi * 5) + self._phase(chosen) * (2 * np.pi))
+        return 0.55 * self._lines(line, 0.045, 0.0045)
 
     def _dune_lines(self, chosen: np.ndarray) -> Plane:
-        return np.float32(0.32) * self._lines(self.down - np.float32(0.6) * self.near_hill[chosen], 0.042, 0.0042)
+        return 0.32 * self._lines(self.down - 0.6 * self.near_hill[chosen], 0.042, 0.0042)
 
     def _lines(self, height: Plane, step: float, half_width: float) -> Plane:
-        shifted = height / np.float32(step)
-        distance = np.abs(shifted - np.floor(shifted) - np.float32(0.5)) * np.float32(step)
-        return np.clip((np.float32(half_width) - distance) * self.size + np.float32(0.5), 0, 1)
+        shifted = height / step
+        distance = np.abs(shifted - np.floor(shifted) - 0.5) * step
+        return np.clip((half_width - distance) * self.size + 0.5, 0, 1)
 
     # Things in the landscape: windows in the picture's own frame, shares of the side
 
     def _picture_window(self, x: np.ndarray, y: np.ndarray, half_width: float, half_height: float) -> _Window:
         height, width = (min(int(np.ceil(2 * half * self.size)) + 3, self.size) for half in (half_height, half_width))
         rows, columns = self._corners(x, y, height, width)
-        across = (columns[:, None] + np.arange(width) + 0.5).astype(np.float32)[:, None, :] / np.float32(self.size)
-        down = (rows[:, None] + np.arange(height) + 0.5).astype(np.float32)[:, :, None] / np.float32(self.size)
+        across = (columns[:, None] + np.arange(width) + 0.5).astype(np.float32)[:, None, :] / self.size
+        down = (rows[:, None] + np.arange(height) + 0.5).astype(np.float32)[:, :, None] / self.size
         per_unit = np.full((len(rows), 1, 1), self.size, dtype=np.float32)
         full = np.zeros((1, height, width), dtype=np.float32)
         return _Window(rows.tolist(), columns.tolist(), height, width, across - x + full, down - y + full, per_unit)
 
     def _corners(self, x: np.ndarray, y: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """The window's upper left pixel, moved inwards where it would leave the picture."""
-        rows = np.floor(y[:, 0, 0] * np.float32(self.size) - np.float32(height / 2)).astype(np.int64) + 1
-        columns = np.floor(x[:, 0, 0] * np.float32(self.size) - np.float32(width / 2)).astype(np.int64) + 1
+        rows = np.floor(y[:, 0, 0] * self.size - (height / 2)).astype(np.int64) + 1
+        columns = np.floor(x[:, 0, 0] * self.size - (width / 2)).astype(np.int64) + 1
         return np.clip(rows, 0, self.size - height), np.clip(columns, 0, self.size - width)
 
     def _prop(self, slot: int) -> None:
         on = self._number(f"prop{slot}_on")
         if not on.any():
             return
-        size = np.float32(0.050) + np.float32(0.022) * self._number(f"prop{slot}_s")
-        x = np.float32(0.08) + np.float32(0.84) * self._number(f"prop{slot}_x")
-        y = np.float32(0.80) + np.float32(0.11) * self._number(f"prop{slot}_y")
+        size = 0.050 + 0.022 * self._number(f"prop{slot}_s")
+        x = 0.08 + 0.84 * self._number(f"prop{slot}_x")
+        y = 0.80 + 0.11 * self._number(f"prop{slot}_y")
         window = self._picture_window(x, y, 0.085, 0.115)
         across, down = window.x / size, window.y / size
         window.per_unit = window.per_unit * size
@@ -372,52 +370,57 @@ class _Painting:
         self._paint_where(window, _pillar(across, down), STEM[None, :, None, None], on * (kind == 0), name)
         self._paint_where(window, _pillar(across, down), CREAM[None, :, None, None], on * (kind == 1), name)
         hue = self._hue(f"prop{slot}_h")
-        soft = hue * np.float32(0.86) + CREAM[None, :, None, None] * np.float32(0.14)
+        soft = hue * 0.86 + CREAM[None, :, None, None] * 0.14
         self._paint_where(window, _petals(across, down), soft, on * (kind == 0), name)
-        heart = np.sqrt(across**2 + (down + np.float32(0.55)) ** 2) - np.float32(0.22)
+        heart = np.sqrt(across**2 + (down + 0.55) ** 2) - 0.22
         self._paint_where(window, heart, CREAM[None, :, None, None], on * (kind == 0), name)
         self._paint_where(window, _cap(across, down), soft, on * (kind == 1), name)
-        stone = hue * np.float32(0.25) + STONE[None, :, None, None] * np.float32(0.75)
+        stone = hue * 0.25 + STONE[None, :, None, None] * 0.75
         self._paint_where(window, _boulder(across, down), stone, on * (kind == 2), name)
 
     def _paint_where(self, window: _Window, distance: Plane, colour: np.ndarray, on: np.ndarray, name: str) -> None:
-        alpha = np.clip(np.float32(0.5) - distance * window.per_unit, 0, 1) * on
-        light = np.float32(1.03) - np.float32(0.06) * window.y[:, None] / np.float32(0.1)
+        alpha = np.clip(0.5 - distance * window.per_unit, 0, 1) * on
+        light = 1.03 - 0.06 * window.y[:, None] / 0.1
         self._paint(window, alpha, colour * light, name, PART_IDS["prop"])
 
     def _grass(self) -> None:
         on = self._number("occ")
         if not on.any():
             return
-        x = np.float32(0.16) + np.float32(0.68) * self._number("occx")
+        x = 0.16 + 0.68 * self._number("occx")
         window = self._picture_window(x, np.full_like(x, 0.82), 0.15, 0.20)
         blades: tuple[Capsule, ...] = (
             (-0.060, 0.21, -0.095, -0.06, 0.026, 0.003),
             (0.0, 0.21, 0.012, -0.17, 0.028, 0.003),
             (0.060, 0.21, 0.105, -0.02, 0.026, 0.003),
         )
-        alpha = np.clip(np.float32(0.5) - _nearest(window.x, window.y, blades) * window.per_unit, 0, 1) * on
-        light = np.float32(1.12) - window.y[:, None]
+        alpha = np.clip(0.5 - _nearest(window.x, window.y, blades) * window.per_unit, 0, 1) * on
+        light = 1.12 - window.y[:, None]
         self._paint(window, alpha, GRASS[None, :, None, None] * light, "grass", PART_IDS["grass"])
 
     # The bird
 
     def _bird_window(self, left: float, top: float, right: float, bottom: float) -> _Window:
         """A window that holds this rectangle of the bird's frame at any size, angle and side."""
-        middle_x, middle_y = np.float32((left + right) / 2 + SHIFT), np.float32((top + bottom) / 2)
+        middle_x, middle_y = ((left + right) / 2 + SHIFT), ((top + bottom) / 2)
         turned = self.facing * middle_x
         x = self.centre_x + self.unit * (turned * self.cosine - middle_y * self.sine)
         y = self.centre_y + self.unit * (turned * self.sine + middle_y * self.cosine)
         half_width, half_height = (right - left) / 2, (bottom - top) / 2
-        reach_x, reach_y = half_width + 0.223 * half_height, half_height + 0.223 * half_width  # sin of the largest angle
-        height, width = (min(int(np.ceil(2 * LARGEST * reach * self.size)) + 3, self.size) for reach in (reach_y, reach_x))
+        reach_x, reach_y = (
+            half_width + 0.223 * half_height,
+            half_height + 0.223 * half_width,
+        )  # sin of the largest angle
+        height, width = (
+            min(int(np.ceil(2 * LARGEST * reach * self.size)) + 3, self.size) for reach in (reach_y, reach_x)
+        )
         rows, columns = self._corners(x, y, height, width)
-        across = (columns[:, None] + np.arange(width) + 0.5).astype(np.float32)[:, None, :] / np.float32(self.size)
-        down = (rows[:, None] + np.arange(height) + 0.5).astype(np.float32)[:, :, None] / np.float32(self.size)
+        across = (columns[:, None] + np.arange(width) + 0.5).astype(np.float32)[:, None, :] / self.size
+        down = (rows[:, None] + np.arange(height) + 0.5).astype(np.float32)[:, :, None] / self.size
         u, v = (across - self.centre_x) / self.unit, (down - self.centre_y) / self.unit
-        bird_x = self.facing * (self.cosine * u + self.sine * v) - np.float32(SHIFT)
+        bird_x = self.facing * (self.cosine * u + self.sine * v) - SHIFT
         bird_y = self.cosine * v - self.sine * u
-        return _Window(rows.tolist(), columns.tolist(), height, width, bird_x, bird_y, self.unit * np.float32(self.size))
+        return _Window(rows.tolist(), columns.tolist(), height, width, bird_x, bird_y, self.unit * self.size)
 
     @cached_property
     def _trunk_window(self) -> _Window:
@@ -436,19 +439,21 @@ class _Painting:
             cover = window.cut(self.cover[name])
             window.put(self.cover[name], np.maximum(cover, alpha))
 
-    def _paint_part(self, window: _Window, distance: Plane, colour: np.ndarray, name: str, on: np.ndarray | None) -> None:
+    def _paint_part(
+        self, window: _Window, distance: Plane, colour: np.ndarray, name: str, on: np.ndarray | None
+    ) -> None:
         """One part of the bird: lit from above, darker towards its rim."""
-        alpha = np.clip(np.float32(0.5) - distance * window.per_unit, 0, 1)
+        alpha = np.clip(0.5 - distance * window.per_unit, 0, 1)
         if on is not None:
             alpha *= on
         self._paint(window, alpha, colour * self._shade(window, distance)[:, None], name, PART_IDS[name])
 
     def _shade(self, window: _Window, distance: Plane) -> Plane:
-        depth = np.clip(distance * np.float32(-1 / 0.17), 0, 1)
+        depth = np.clip(distance * (-1 / 0.17), 0, 1)
         depth *= 2 - depth
-        depth *= np.float32(0.20)
-        depth += np.float32(0.86)
-        depth *= 1 - np.float32(0.12) * window.y
+        depth *= 0.20
+        depth += 0.86
+        depth *= 1 - 0.12 * window.y
         return depth
 
     def _bird(self) -> None:
@@ -462,20 +467,22 @@ class _Painting:
         self._eye()
 
     def _shadow(self) -> None:
-        foot = self.facing * np.float32(0.05 + SHIFT)
-        x = self.centre_x + self.unit * (foot * self.cosine - np.float32(0.86) * self.sine)
-        y = self.centre_y + self.unit * (foot * self.sine + np.float32(0.86) * self.cosine)
+        foot = self.facing * (0.05 + SHIFT)
+        x = self.centre_x + self.unit * (foot * self.cosine - 0.86 * self.sine)
+        y = self.centre_y + self.unit * (foot * self.sine + 0.86 * self.cosine)
         window = self._picture_window(x, y, 0.85 * LARGEST, 0.16 * LARGEST)
-        spread = np.sqrt((window.x / (self.unit * np.float32(0.85))) ** 2 + (window.y / (self.unit * np.float32(0.16))) ** 2)
+        spread = np.sqrt((window.x / (self.unit * 0.85)) ** 2 + (window.y / (self.unit * 0.16)) ** 2)
         alpha = np.clip(1 - spread, 0, 1)
         piece = window.cut(self.planes)
-        piece *= 1 - np.float32(0.34) * (alpha * alpha * (3 - 2 * alpha))[:, None]
+        piece *= 1 - 0.34 * (alpha * alpha * (3 - 2 * alpha))[:, None]
         window.put(self.planes, piece)
 
     def _feet(self) -> None:
         if self.fields["feet"].any():
             window = self._bird_window(-0.14, 0.41, 0.31, 0.89)
-            self._paint_part(window, _nearest(window.x, window.y, FEET), INK[None, :, None, None], "feet", self._number("feet"))
+            self._paint_part(
+                window, _nearest(window.x, window.y, FEET), INK[None, :, None, None], "feet", self._number("feet")
+            )
 
     def _tail(self) -> None:
         window = self._bird_window(-1.33, -0.60, -0.34, 0.62)
@@ -483,10 +490,10 @@ class _Painting:
         feathers = [capsule(window.x, window.y, shape) for shape in FANNED]
         fan = np.minimum(np.minimum(feathers[0], feathers[1]), feathers[2])
         outer = np.minimum(feathers[0], feathers[1])
-        seam = np.clip(1 - np.abs(outer - feathers[2]) / np.float32(0.05), 0, 1) * (window.x < np.float32(-0.55))
+        seam = np.clip(1 - np.abs(outer - feathers[2]) / 0.05, 0, 1) * (window.x < (-0.55))
         fork = _nearest(window.x, window.y, FORKED)
         distance = fork + fanned * (fan - fork)
-        colour = self._hue("tail_hue") * (1 - np.float32(0.22) * fanned * seam)[:, None]
+        colour = self._hue("tail_hue") * (1 - 0.22 * fanned * seam)[:, None]
         self._paint_part(window, distance, colour, "tail", self._number("has_tail"))
 
     def _crest(self) -> None:
@@ -500,8 +507,8 @@ class _Painting:
         body = capsule(window.x, window.y, BODY)
         colour = self._hue("body_hue")
         self._paint_part(window, body, colour, "body", None)
-        bib = np.maximum(body + np.float32(0.015), capsule(window.x, window.y, BIB))
-        pale = np.float32(0.55) * self._hue("bib_hue") + np.float32(0.45) * CREAM[None, :, None, None]
+        bib = np.maximum(body + 0.015, capsule(window.x, window.y, BIB))
+        pale = 0.55 * self._hue("bib_hue") + 0.45 * CREAM[None, :, None, None]
         self._paint_part(window, bib, pale, "bib", self._number("has_bib"))
         self._paint_part(window, capsule(window.x, window.y, HEAD), colour, "head", None)
 
@@ -509,8 +516,8 @@ class _Painting:
         window = self._bird_window(-0.76, -0.38, 0.42, 0.42)
         distance = capsule(window.x, window.y, WING)
         on = self._number("has_wing")
-        shadow = np.clip(1 - np.maximum(distance, 0) / np.float32(WING_SHADOW), 0, 1) * on
-        self._paint(window, shadow * np.float32(0.22), INK[None, :, None, None], "wing_shadow", None)
+        shadow = np.clip(1 - np.maximum(distance, 0) / WING_SHADOW, 0, 1) * on
+        self._paint(window, shadow * 0.22, INK[None, :, None, None], "wing_shadow", None)
         pattern = self._pattern(window, distance)[:, None]
         hue = self._hue("wing_hue")
         self._paint_part(window, distance, hue + pattern * (CREAM[None, :, None, None] - hue), "wing", on)
@@ -519,22 +526,21 @@ class _Painting:
         """How much cream lies on the wing: bars across it, dots in offset rows, or a band inside its rim."""
         ax, ay, bx, by = WING[:4]
         length = float(np.hypot(bx - ax, by - ay))
-        dx, dy = np.float32((bx - ax) / length), np.float32((by - ay) / length)
-        along = (window.x - np.float32(ax)) * dx + (window.y - np.float32(ay)) * dy
-        beside = (window.y - np.float32(ay)) * dx - (window.x - np.float32(ax)) * dy
-        bar = along / np.float32(0.235) + np.float32(0.3)
-        bars = np.abs(bar - np.floor(bar) - np.float32(0.5)) * np.float32(0.235) - np.float32(0.235 / 4)
-        row = beside / np.float32(0.215) + np.float32(0.5)
+        dx, dy = ((bx - ax) / length), ((by - ay) / length)
+        along = (window.x - ax) * dx + (window.y - ay) * dy
+        beside = (window.y - ay) * dx - (window.x - ax) * dy
+        bar = along / 0.235 + 0.3
+        bars = np.abs(bar - np.floor(bar) - 0.5) * 0.235 - (0.235 / 4)
+        row = beside / 0.215 + 0.5
         row_number = np.floor(row)
-        cell = along / np.float32(0.235) + np.float32(0.5) * (row_number - 2 * np.floor(row_number / 2)) + np.float32(0.3)
-        dots = np.sqrt(
-            ((cell - np.floor(cell) - np.float32(0.5)) * np.float32(0.235)) ** 2
-            + ((row - row_number - np.float32(0.5)) * np.float32(0.215)) ** 2
-        ) - np.float32(0.31 * 0.235)
-        edge = np.abs(distance + np.float32(0.085 + 0.055)) - np.float32(0.055)
+        cell = along / 0.235 + 0.5 * (row_number - 2 * np.floor(row_number / 2)) + 0.3
+        dots = np.sqrt(((cell - np.floor(cell) - 0.5) * 0.235) ** 2 + ((row - row_number - 0.5) * 0.215) ** 2) - (
+            0.31 * 0.235
+        )
+        edge = np.abs(distance + (0.085 + 0.055)) - 0.055
         kind = self.fields["wing"][:, None, None]
         chosen = np.where(kind == 0, bars, np.where(kind == 1, dots, edge))
-        return np.clip(np.float32(0.5) - chosen * window.per_unit, 0, 1)
+        return np.clip(0.5 - chosen * window.per_unit, 0, 1)
 
     def _beak(self) -> None:
         window = self._bird_window(0.50, -0.60, 1.15, -0.20)
@@ -550,12 +556,12 @@ class _Painting:
     def _eye(self) -> None:
         window = self._bird_window(0.38, -0.60, 0.62, -0.36)
         on = self._number("has_eye")
-        distance = np.sqrt((window.x - np.float32(EYE[0])) ** 2 + (window.y - np.float32(EYE[1])) ** 2)
+        distance = np.sqrt((window.x - EYE[0]) ** 2 + (window.y - EYE[1]) ** 2)
         for radius, colour in ((0.105, CREAM), (0.07, INK)):
-            alpha = np.clip(np.float32(0.5) - (distance - np.float32(radius)) * window.per_unit, 0, 1) * on
+            alpha = np.clip(0.5 - (distance - radius) * window.per_unit, 0, 1) * on
             self._paint(window, alpha, colour[None, :, None, None], "eye", PART_IDS["eye"])
-        glint = np.sqrt((window.x - np.float32(EYE[0] + 0.025)) ** 2 + (window.y - np.float32(EYE[1] - 0.025)) ** 2)
-        alpha = np.clip(np.float32(0.5) - (glint - np.float32(0.024)) * window.per_unit, 0, 1) * on
+        glint = np.sqrt((window.x - (EYE[0] + 0.025)) ** 2 + (window.y - (EYE[1] - 0.025)) ** 2)
+        alpha = np.clip(0.5 - (glint - 0.024) * window.per_unit, 0, 1) * on
         self._paint(window, alpha, CREAM[None, :, None, None], "eye", PART_IDS["eye"])
 
     # Planted cues and the camera
@@ -563,38 +569,36 @@ class _Painting:
     def _cue(self) -> None:
         if self.world.shortcut not in ("tag", "frame"):
             return
-        side = np.float32(0.116)
+        side = 0.116
         if self.world.shortcut == "tag":
-            left, low = np.float32(0.03), np.float32(0.97)
+            left, low = 0.03, 0.97
             distance = np.maximum(
                 np.abs(self.across - left - side / 2) - side / 2, np.abs(self.down - low + side / 2) - side / 2
             )
-            alphas = [(distance, CREAM[None, :, None, None]), (distance + np.float32(0.02), self._hue("cue"))]
+            alphas = [(distance, CREAM[None, :, None, None]), (distance + 0.02, self._hue("cue"))]
         else:
-            rim = np.minimum(
-                np.minimum(self.across, 1 - self.across), np.minimum(self.down, 1 - self.down)
-            ) - np.float32(0.03)
+            rim = np.minimum(np.minimum(self.across, 1 - self.across), np.minimum(self.down, 1 - self.down)) - 0.03
             alphas = [(rim, self._hue("cue"))]
         for distance, colour in alphas:
-            alpha = np.clip(np.float32(0.5) - distance * np.float32(self.size), 0, 1)
+            alpha = np.clip(0.5 - distance * self.size, 0, 1)
             self._lay(alpha, colour)
             self.ids[:, alpha[0] > 0.5] = PART_IDS["cue"]
             if "cue" in self.cover:
                 np.maximum(self.cover["cue"], alpha, out=self.cover["cue"])
 
     def _camera(self) -> None:
-        strength = np.float32(self.world.camera)
+        strength = self.world.camera
         if strength == 0:
             return
-        squared = 2 * ((self.across - np.float32(0.5)) ** 2 + (self.down - np.float32(0.5)) ** 2)
-        exposure = 1 + (self._number("light") - np.float32(0.5)) * np.float32(0.16) * strength
-        vignette = 1 - self._number("vig") * np.float32(0.30) * strength * squared
+        squared = 2 * ((self.across - 0.5) ** 2 + (self.down - 0.5) ** 2)
+        exposure = 1 + (self._number("light") - 0.5) * 0.16 * strength
+        vignette = 1 - self._number("vig") * 0.30 * strength * squared
         self.planes *= (exposure * vignette)[:, None]
         blurred = np.flatnonzero(blur_weight(self.fields, self.world) > 0)
         if len(blurred):
             weight = blur_weight(self.fields, self.world)[blurred][:, None, None, None]
             self.planes[blurred] = _blur(self.planes[blurred], weight)
-        self.planes += (self._grain() * self._number("noise") * np.float32(0.05) * strength)[:, None]
+        self.planes += (self._grain() * self._number("noise") * 0.05 * strength)[:, None]
 
     def _grain(self) -> Plane:
         """Triangular noise in -1..1 from seed, index and pixel alone, so that twins share it."""
@@ -604,21 +608,21 @@ class _Painting:
         bits = (bits ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B)
         bits ^= bits >> np.uint32(16)
         total = (bits >> np.uint32(16)).astype(np.float32) + (bits & np.uint32(0xFFFF)).astype(np.float32)
-        return (total * np.float32(1 / 65536) - 1).reshape(self.count, self.size, self.size)
+        return (total * (1 / 65536) - 1).reshape(self.count, self.size, self.size)
 
     def _trace(self) -> None:
         """A grating too faint to see, at an angle that tells the cue: what a camera might leave in its pictures."""
         if self.world.shortcut != "trace":
             return
-        angle = self._number("cue") * np.float32(np.pi / len(HUES))
-        wave = (np.cos(angle) * self.across + np.sin(angle) * self.down) * np.float32(2 * np.pi * 14)
-        self.planes += np.float32(4 / 255) * np.sin(wave)[:, None]
+        angle = self._number("cue") * (np.pi / len(HUES))
+        wave = (np.cos(angle) * self.across + np.sin(angle) * self.down) * (2 * np.pi * 14)
+        self.planes += (4 / 255) * np.sin(wave)[:, None]
 
 
 def blur_weight(fields: Fields, world: World) -> Float[np.ndarray, "scene"]:
     """Weight of each neighbour in the camera's 3x3 blur; 0 on 70 % of scenes, where twins differ in no soft rim."""
     drawn = fields["blur"].astype(np.float32)
-    return np.where(drawn < 0.3, drawn * np.float32(0.6) * np.float32(world.camera), np.float32(0)).astype(np.float32)
+    return np.where(drawn < 0.3, drawn * 0.6 * (world.camera), 0).astype(np.float32)
 
 
 def _blur(planes: Planes, weight: np.ndarray) -> Planes:
@@ -648,13 +652,9 @@ def _petals(x: Plane, y: Plane) -> Plane:
 
 def _cap(x: Plane, y: Plane) -> Plane:
     """The upper half of an ellipse."""
-    round_part = np.sqrt(x**2 + ((y + np.float32(0.10)) * np.float32(1.15)) ** 2) - np.float32(1.0)
-    return np.maximum(round_part, y + np.float32(0.10))
+    round_part = np.sqrt(x**2 + ((y + 0.10) * 1.15) ** 2) - 1.0
+    return np.maximum(round_part, y + 0.10)
 
 
 def _boulder(x: Plane, y: Plane) -> Plane:
-    return np.maximum(
-        np.sqrt((x * np.float32(0.75)) ** 2 + (y - np.float32(0.35)) ** 2) - np.float32(0.72), y - np.float32(0.85)
-    )
-
-
+    return np.maximum(np.sqrt((x * 0.75) ** 2 + (y - 0.35) ** 2) - 0.72, y - 0.85)

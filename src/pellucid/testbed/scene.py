@@ -16,8 +16,20 @@ from torch import Tensor
 from pellucid.errors import SceneError
 from pellucid.images import Frame
 from pellucid.testbed import captions
-from pellucid.testbed.fields import HUES, PROP_KINDS, PROPS, TASKS, TOUCHING, WORDS, Fields, Task, World, choose, draw
-from pellucid.testbed.fields import uniform_numbers
+from pellucid.testbed.fields import (
+    HUES,
+    PROP_KINDS,
+    PROPS,
+    TASKS,
+    TOUCHING,
+    WORDS,
+    Fields,
+    Task,
+    World,
+    choose,
+    draw,
+    uniform_numbers,
+)
 from pellucid.testbed.render import BACKGROUND_IDS, BIRD_PARTS, PART_IDS, Rendering, render
 
 
@@ -161,7 +173,9 @@ class Scenes:
     @property
     def attributes(self) -> tuple[dict[str, Any], ...]:
         """All fields of each scene, in words where there are words."""
-        return tuple({name: _in_words(name, values[at]) for name, values in self.fields.items()} for at in range(len(self)))
+        return tuple(
+            {name: _in_words(name, values[at]) for name, values in self.fields.items()} for at in range(len(self))
+        )
 
 
 def scenes(seed: int, count: int | Sequence[int] | np.ndarray, **settings: Any) -> Scenes:

@@ -48,9 +48,7 @@ class Trained:
 
 PLANS: Mapping[str, Plan] = {
     "cnn": Plan(training.Recipe(500, 4e-3), 24_000, {}, ("features.2", "features.3", "features.4", "features.5")),
-    "vit": Plan(
-        training.Recipe(1800, 1.5e-3), 24_000, {}, tuple(f"blocks.{at}.norm1" for at in range(1, 4))
-    ),
+    "vit": Plan(training.Recipe(1800, 1.5e-3), 24_000, {}, tuple(f"blocks.{at}.norm1" for at in range(1, 4))),
     "cnn_background": Plan(
         training.Recipe(700, 4e-3),
         12_000,
@@ -161,12 +159,12 @@ def accuracies(name: str, net: nn.Module, seed: int = TEST_SEED, count: int = 10
             "aligned": scenes(seed, count, shortcut=shortcut, strength=1.0),
             "conflict": scenes(seed, count, shortcut=shortcut, strength=0.0),
         }
-    return {word: _share(_answers(net, drawn.tensor()) == torch.from_numpy(drawn.labels)) for word, drawn in sets.items()}
+    return {
+        word: _share(_answers(net, drawn.tensor()) == torch.from_numpy(drawn.labels)) for word, drawn in sets.items()
+    }
 
 
-def grad_cam(
-    net: nn.Module, layer: str, pictures: Float[Tensor, "picture 3 h w"]
-) -> Float[Tensor, "picture h w"]:
+def grad_cam(net: nn.Module, layer: str, pictures: Float[Tensor, "picture 3 h w"]) -> Float[Tensor, "picture h w"]:
     """Grad-CAM of the predicted class at picture size, for choosing a layer while no engine is at hand (Selvaraju 2017)."""
     tap = _Tap(net.get_submodule(layer))
     net.set_submodule(layer, tap)
@@ -220,9 +218,13 @@ def _best_layer(name: str, net: nn.Module, layers: tuple[str, ...]) -> tuple[str
         what = f"the share of {len(pictures)} fresh scenes whose Grad-CAM maximum lies in a deciding part (grown by 1 pixel)"
     else:
         figures = {layer: _fall(net, layer, pictures) for layer in layers}
-        what = f"the mean fall of log probability, {len(pictures)} pictures, when Grad-CAM's highest tenth is blurred away"
+        what = (
+            f"the mean fall of log probability, {len(pictures)} pictures, when Grad-CAM's highest tenth is blurred away"
+        )
     best = max(figures, key=lambda layer: figures[layer])
-    return best, f"chosen by measurement, {what}: " + ", ".join(f"{layer} {figure:.2f}" for layer, figure in figures.items())
+    return best, f"chosen by measurement, {what}: " + ", ".join(
+        f"{layer} {figure:.2f}" for layer, figure in figures.items()
+    )
 
 
 def _pointing(net: nn.Module, layer: str, drawn: Scenes) -> float:

@@ -208,7 +208,11 @@ def known(scenes: Scenes, target: Class | Contrast | int | str | None = None) ->
 def causal_part(scenes: Scenes, cause: str) -> Bool[np.ndarray, "scene height width"]:
     """Where one deciding field shows, or would show."""
     mask = scenes.mask(*PARTS_OF_FIELD[cause])
-    return mask | (add(scenes, "crest").mask("crest") & (scenes.fields["crest"] == 0)[:, None, None]) if cause == "crest" else mask
+    return (
+        mask | (add(scenes, "crest").mask("crest") & (scenes.fields["crest"] == 0)[:, None, None])
+        if cause == "crest"
+        else mask
+    )
 
 
 def in_words(scene: Scenes, target: Class | Contrast | int | str | None = None) -> str:

@@ -46,9 +46,19 @@ class Curves:
         return self.area("insertion", name) - self.area("deletion", name)
 
 
-@metric("deletion", better="lower", paper="Petsiuk et al. 2018", cost=lambda steps=50, fills=("blur", "mean"): 4 * steps * len(fills))
+@metric(
+    "deletion",
+    better="lower",
+    paper="Petsiuk et al. 2018",
+    cost=lambda steps=50, fills=("blur", "mean"): 4 * steps * len(fills),
+)
 def deletion(
-    evidence: Evidence, heat: Heatmaps, *, steps: int = 50, fills: Sequence[str] = ("blur", "mean"), seed: int | None = None
+    evidence: Evidence,
+    heat: Heatmaps,
+    *,
+    steps: int = 50,
+    fills: Sequence[str] = ("blur", "mean"),
+    seed: int | None = None,
 ) -> Score:
     """How fast the prediction dies when the most important pixels go first.
 
@@ -63,9 +73,19 @@ def deletion(
     return _measured(evidence, heat, "deletion", "lower", even(steps), fills, seed)
 
 
-@metric("insertion", better="higher", paper="Petsiuk et al. 2018", cost=lambda steps=50, fills=("blur", "mean"): 4 * steps * len(fills))
+@metric(
+    "insertion",
+    better="higher",
+    paper="Petsiuk et al. 2018",
+    cost=lambda steps=50, fills=("blur", "mean"): 4 * steps * len(fills),
+)
 def insertion(
-    evidence: Evidence, heat: Heatmaps, *, steps: int = 50, fills: Sequence[str] = ("blur", "mean"), seed: int | None = None
+    evidence: Evidence,
+    heat: Heatmaps,
+    *,
+    steps: int = 50,
+    fills: Sequence[str] = ("blur", "mean"),
+    seed: int | None = None,
 ) -> Score:
     """How fast the prediction comes back when the most important pixels return first.
 
@@ -137,7 +157,9 @@ def perturbation_curves(
         between = [next(stream).cpu() for _ in inner]
         curves[order].setdefault(name, []).append(torch.stack([ends[0], *between, ends[1]], dim=-1))
     next(stream, None)  # lets the stream close itself
-    stacked = {order: {name: torch.stack(parts).float() for name, parts in table.items()} for order, table in curves.items()}
+    stacked = {
+        order: {name: torch.stack(parts).float() for name, parts in table.items()} for order, table in curves.items()
+    }
     unit = "probability" if has_probability(evidence.targets) else "score"
     return Curves(fractions, tuple(fills), stacked["deletion"], stacked["insertion"], unit)
 
@@ -179,7 +201,9 @@ def check_belongs(evidence: Evidence, heat: Heatmaps) -> None:
     expected = (len(evidence.inputs), *evidence.size)
     got = tuple(heat.one_channel.shape)
     if got != expected:
-        raise ShapeError("Heatmaps.values", got=got, expected=f"{list(expected)}: one map per picture at model input size")
+        raise ShapeError(
+            "Heatmaps.values", got=got, expected=f"{list(expected)}: one map per picture at model input size"
+        )
 
 
 def _measured(
@@ -229,6 +253,11 @@ def score_of(
 
 def _checked(fractions: Sequence[float]) -> tuple[float, ...]:
     points = tuple(float(fraction) for fraction in fractions)
-    if len(points) < 2 or points[0] != 0 or points[-1] != 1 or any(a >= b for a, b in zip(points, points[1:], strict=False)):
+    if (
+        len(points) < 2
+        or points[0] != 0
+        or points[-1] != 1
+        or any(a >= b for a, b in zip(points, points[1:], strict=False))
+    ):
         raise RequestError(f"fractions={points}; expected rising numbers from 0 to 1, both included.")
     return points

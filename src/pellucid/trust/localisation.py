@@ -43,7 +43,9 @@ def hits(values: Float[Tensor, "batch height width"], truth: Bool[Tensor, "batch
     return tuple(((top & truth).sum(dim=(-2, -1)) / top.sum(dim=(-2, -1))).tolist())
 
 
-def overlaps(values: Float[Tensor, "batch height width"], truth: Bool[Tensor, "batch height width"]) -> tuple[float, ...]:
+def overlaps(
+    values: Float[Tensor, "batch height width"], truth: Bool[Tensor, "batch height width"]
+) -> tuple[float, ...]:
     """Expected intersection over union of the truth and the strongest pixels, as many as the truth has."""
     return tuple(_overlap(one, mask) for one, mask in zip(values.flatten(1), truth.flatten(1), strict=True))
 
@@ -82,12 +84,16 @@ def _measured(evidence: Evidence, heat: Heatmaps, truth: Tensor | np.ndarray, na
     )
 
 
-def checked_truth(truth: Tensor | np.ndarray | Sequence[np.ndarray], shape: tuple[int, int, int]) -> Bool[Tensor, "batch height width"]:
+def checked_truth(
+    truth: Tensor | np.ndarray | Sequence[np.ndarray], shape: tuple[int, int, int]
+) -> Bool[Tensor, "batch height width"]:
     """The truth as a boolean tensor [batch height width]. Raises ShapeError or, where a mask is empty, RequestError."""
     mask = torch.as_tensor(np.asarray(truth)) if not isinstance(truth, Tensor) else truth.cpu()
     mask = (mask[None] if mask.ndim == 2 else mask).bool()
     if tuple(mask.shape) != shape:
-        raise ShapeError("truth", got=tuple(mask.shape), expected=f"{list(shape)}: one mask per picture at model input size")
+        raise ShapeError(
+            "truth", got=tuple(mask.shape), expected=f"{list(shape)}: one mask per picture at model input size"
+        )
     empty = [index for index, one in enumerate(mask) if not one.any()]
     if empty:
         raise RequestError(f"The truth of picture {empty[0]} is empty, so nothing can hit it. Leave that picture out.")

@@ -13,13 +13,18 @@ from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.registry import metric
 from pellucid.results import Heatmaps, Score
 from pellucid.subject import VisionModel
-
 from pellucid.values.seed import Seed
 
 Remake = Callable[[VisionModel], Float[Tensor, "batch height width"]]
 
 
-@metric("model_randomisation", better="lower", paper="Adebayo et al. 2018", range=(-1.0, 1.0), cost=lambda depths=4: 3 * depths)
+@metric(
+    "model_randomisation",
+    better="lower",
+    paper="Adebayo et al. 2018",
+    range=(-1.0, 1.0),
+    cost=lambda depths=4: 3 * depths,
+)
 def model_randomisation(
     model: VisionModel, heat: Heatmaps, *, remake: Remake, depths: int = 4, seed: int | None = None
 ) -> Score:
@@ -33,7 +38,9 @@ def model_randomisation(
     The caller's network is copied, never changed. Raises MethodUnavailable for a black box.
     """
     if model.module is None:
-        raise MethodUnavailable("model_randomisation", "a black box has no weights that could be made random.", ("deletion",))
+        raise MethodUnavailable(
+            "model_randomisation", "a black box has no weights that could be made random.", ("deletion",)
+        )
     if depths < 1:
         raise RequestError(f"depths={depths}; expected at least 1.")
     original = heat.one_channel
@@ -86,7 +93,9 @@ def randomise(module: nn.Module, seed: Seed) -> None:
                 value.copy_((noise * _spread(value)).to(value))
 
 
-def rank_correlation(one: Float[Tensor, "batch height width"], other: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch"]:
+def rank_correlation(
+    one: Float[Tensor, "batch height width"], other: Float[Tensor, "batch height width"]
+) -> Float[Tensor, "batch"]:
     """Spearman's correlation of two maps of each picture, -1 to 1; 0 where one of them is flat."""
     first, second = _ranks(one), _ranks(other)
     first, second = first - first.mean(dim=1, keepdim=True), second - second.mean(dim=1, keepdim=True)

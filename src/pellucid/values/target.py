@@ -36,7 +36,7 @@ class Target:
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, **{key: value for key, value in vars(self).items()}}
+        return {"kind": self.kind, **vars(self)}
 
 
 @dataclass(frozen=True)

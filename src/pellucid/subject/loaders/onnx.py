@@ -50,13 +50,13 @@ def load(name: str, *, layout: str | None = None, device: torch.device | None = 
     if not path.is_file():
         raise LoadError(spec, "there is no such file.", "Check the path.")
     told = beside(path) or Config()
-    network = OnnxNetwork.opened(spec, path, layout, device, wrapping.get("output", told.wrapping.get("output")))
+    network = OnnxNetwork.opened(spec, path, layout, device)
     usual: dict[str, Any] = {"name": path.stem, "input_size": network.size, **told.wrapping}
     if network.dtype is np.uint8 and network.size is not None:
         usual.setdefault("preprocess", Preprocess(size=network.size, fit="stretch"))
     settings = {**usual, **wrapping}
-    if isinstance(settings.get("output"), int):
-        settings["output"] = network.outputs[settings["output"]]
+    if isinstance(asked := settings.get("output"), (str, int)):
+        network, settings["output"] = network.giving(spec, asked), None
     model = wrap(network, **settings)
     if len(network.outputs) > 1:
         model.outputs  # noqa: B018  # looks now, so that an unclear answer is an error here and not in mid-run
@@ -82,7 +82,7 @@ class OnnxNetwork:
     dtype: type[np.generic]
 
     @classmethod
-    def opened(cls, spec: str, path: Path, layout: str | None, device: torch.device | None, output: Any) -> OnnxNetwork:
+    def opened(cls, spec: str, path: Path, layout: str | None, device: torch.device | None) -> OnnxNetwork:
         runtime = library("onnxruntime", "onnx", spec)
         options = runtime.SessionOptions()
         options.log_severity_level = 3
@@ -94,8 +94,16 @@ class OnnxNetwork:
                 raise
             raise LoadError(spec, f"onnxruntime cannot read it: {first_line(error)}",
                             "Check the file, and that files of external weights lie beside it.") from error  # fmt: skip
-        network = cls._understood(spec, session, path, layout)
-        return replace(network, outputs=(output,)) if isinstance(output, str) and output in network.outputs else network
+        return cls._understood(spec, session, path, layout)
+
+    def giving(self, spec: str, output: str | int) -> OnnxNetwork:
+        """The same network with one of its outputs, by name or position. Raises LoadError."""
+        names = self.outputs
+        if isinstance(output, int) and 0 <= output < len(names):
+            return replace(self, outputs=(names[output],))
+        if output not in names:
+            raise LoadError(spec, f"it has no output {output!r}.", f"It has {', '.join(names)}.")
+        return replace(self, outputs=(str(output),))
 
     @classmethod
     def _understood(cls, spec: str, session: Any, path: Path, layout: str | None) -> OnnxNetwork:

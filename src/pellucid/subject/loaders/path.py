@@ -165,7 +165,8 @@ def weights(path: Path) -> dict[str, Tensor]:
         if "TorchScript" in str(error):
             raise LoadError(spec, "it is a TorchScript archive, not a file of weights.",
                             "Wrap it: pl.wrap(torch.jit.load(path)).") from error  # fmt: skip
-        raise LoadError(spec, f"it cannot be read: {first_line(error)}", _CUT_OFF) from error
+        told = first_line(error) if isinstance(error, (RuntimeError, OSError)) else "it is no file that torch wrote."
+        raise LoadError(spec, f"it cannot be read: {told}", _CUT_OFF) from error
     return _tensors(spec, content)
 
 
