@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
@@ -158,7 +157,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_no_other(
     monkeypatch.setattr(Path, "replace", broken)
     with pytest.raises(FileError, match="No space left"):
         story.choice.save(path)
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["one.json"]
+    assert path.read_text() == "old" and [entry.name for entry in tmp_path.iterdir()] == ["one.json"]
 
 
 def test_a_result_cannot_be_changed(story: Explanation) -> None:
@@ -210,7 +209,8 @@ def test_a_map_fails_when_a_check_does_or_when_it_is_no_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "better, value, beats", [("higher", 0.5, True), ("higher", 0.3, False), ("lower", 0.0, True), ("lower", 0.2, False)]
+    ("better", "value", "beats"),
+    [("higher", 0.5, True), ("higher", 0.3, False), ("lower", 0.0, True), ("lower", 0.2, False)],
 )
 def test_a_score_beats_its_controls_only_when_it_beats_each(better: Any, value: float, beats: bool) -> None:
     one = Score("m", "x", (value,), (0.04,), (0.31,), (0.12,), better=better)

@@ -40,7 +40,7 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("torchvision:resnet18@random?labels=nowhere.txt", {}, "one class name per line"),
     ("timm:resnet181", {}, "Nearest: resnet18"),
     ("timm:resnet18.nope", {}, "Trained weights exist for resnet18."),
-    ("timm:vit_tiny_patch16_384", {}, "Trained weights exist for"),
+    ("timm:convnext_atto_rms", {}, "timm:convnext_atto_rms@random is an untrained one"),
     ("timm:owner/name", {}, "timm:hf-hub:owner/name"),
     ("open_clip:ViT-B-32@random", {}, "texts=['a cat', 'a dog']"),
     ("open_clip:ViT-B-32", {"texts": ["a cat"]}, "It has openai, laion400m_e31"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.errors import AmbiguousOutput, LoadError, MethodUnavailable, PreprocessError
+from pellucid.errors import AmbiguousOutput, LoadError, MethodUnavailable, ModelError, PreprocessError
 from pellucid.images import Frame
 from pellucid.subject import VisionModel
 from pellucid.subject.loaders import load
@@ -190,6 +190,12 @@ def test_a_network_exported_from_torch_answers_as_torch_does(tmp_path: Path) -> 
     with torch.no_grad():
         expected = net(pictures)
     assert float((load(str(tmp_path / "net.onnx")).predict(pictures) - expected).abs().max()) < 1e-5
+
+
+def test_a_size_it_cannot_take_is_an_error_with_the_size(tmp_path: Path) -> None:
+    model = load(str(build(tmp_path / "net.onnx", (1, 3, 8, 6))))
+    with pytest.raises(ModelError, match="an input of 9 x 9 pixels"):
+        model.predict(torch.rand(1, 3, 9, 9))
 
 
 def test_the_same_file_has_the_same_fingerprint_wherever_it_lies(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def comparison(bars: Sequence[Bar], *, alt: str) -> Markup:
 
     rows = Markup("").join(_compared(bar, lines, place(0.0), place) for bar in shown)
     legend = Markup("").join(
-        Markup('<li><span class="key {}"></span>{} <b>{}</b></li>').format(_control(bar), bar.label, number(bar.value))
+        Markup('<li><span class="key {}"></span>{} <b>{}</b></li>').format(_control(bar), bar.label, f"{bar.value:.2f}")
         for bar in lines
     )
     return Markup(
@@ -67,7 +67,9 @@ def curves(
     accent: the line that matters; it is drawn strong and filled below, the others thin and dashed
     """
     known = [value for line in lines.values() for value in line if value == value]
-    low, high = (0.0, 1.0) if unit == "%" else (min(0.0, *known), max(known) or 1.0)
+    # shares are drawn up to a round mark, so that an answer that was never sure can still be seen to fall
+    top = next((mark for mark in (0.1, 0.25, 0.5) if max(known, default=1) <= mark), 1.0)
+    low, high = (0.0, top) if unit == "%" else (min(0.0, *known), max(known) or 1.0)
     high = high if high > low else low + 1
 
     def point(fraction: float, value: float) -> str:
@@ -80,7 +82,7 @@ def curves(
         ).format(
             _TOP + _PLOT * (1 - step / 2),
             _TOP + _PLOT * (1 - step / 2) - 5,
-            percent(mark) if unit == "%" else number(mark),
+            _tick(mark, unit),
         )
         for step, mark in enumerate(marks)
     ]
@@ -162,3 +164,7 @@ def _svg(height: int, parts: Sequence[Markup], kind: str, alt: str) -> Markup:
     return Markup('<svg class="chart {}" role="img" aria-label="{}" width="100%" height="{}">{}</svg>').format(
         kind, alt, height, Markup("").join(parts)
     )
+
+
+def _tick(mark: float, unit: str) -> str:
+    return f"{100 * mark:.3g}%" if unit == "%" else number(mark)

@@ -65,8 +65,8 @@ def overlay(
     strength, limit, state = _strength(values, seen, signed)
     base = _dim_grey(pixels)
     if state == "drawn":
-        # the square root lets middling places show; below 4 % there is no colour at all
-        alpha = 0.84 * np.sqrt(np.clip((np.abs(strength) - 0.04) / 0.96, 0, 1))[..., None]
+        # a power below one lets middling places show; below 4 % there is no colour at all
+        alpha = 0.84 * (np.clip((np.abs(strength) - 0.04) / 0.96, 0, 1) ** 0.75)[..., None]
         base = base * (1 - alpha) + scale(signed).colours(strength) * alpha
     drawn = np.where(seen[..., None], base, _hatched(pixels))
     return Overlay(np.rint(drawn).astype(np.uint8), state, signed, limit, float(1 - seen.mean()))

@@ -6,6 +6,7 @@ Letters come from Pillow's own font, so a sheet looks the same on every machine.
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 
@@ -22,7 +23,7 @@ PAPER, INK, MUTED, TRACK, ACCENT, WRONG = "#fbfaf7", "#1c1b19", "#625e57", "#e6e
 def text(words: str, size: int, width: int, colour: str = INK, *, lines: int = 20) -> Image.Image:
     """Words wrapped to `width` pixels; what does not fit in `lines` ends in an ellipsis."""
     face = _font(size)
-    wrapped = _wrapped(words, face, width)
+    wrapped = _wrapped(writable(words), face, width)
     if len(wrapped) > lines:
         wrapped = [*wrapped[: lines - 1], _fitting(f"{wrapped[lines - 1]} …", face, width)]
     height = round(1.36 * size)
@@ -50,7 +51,7 @@ def probabilities(rows: Sequence[tuple[str, float]], width: int, size: int = 22)
     for index, (label, share) in enumerate(rows):
         top, said = index * step, percent(share)
         room = width - face.getlength(said) - size
-        draw.text((0, top), _fitting(label, face, room), fill=INK, font=face)
+        draw.text((0, top), _fitting(writable(label), face, room), fill=INK, font=face)
         draw.text((width, top), said, fill=INK if index == 0 else MUTED, font=face, anchor="ra")
         bar, known = top + round(1.5 * size), 0.0 if share != share else min(1.0, max(0.0, share))
         draw.rounded_rectangle((0, bar, width - 1, bar + 5), 3, fill=TRACK)
@@ -101,8 +102,43 @@ def framed(block: Image.Image, margin: int) -> Image.Image:
 def png(block: Image.Image) -> bytes:
     """A block as a PNG file."""
     buffer = io.BytesIO()
-    block.save(buffer, "PNG", optimize=True)
+    block.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def writable(words: str) -> str:
+    """The words in letters that Pillow's own font has: signs spelled in ASCII, accents dropped, other scripts as `?`."""
+    return "".join(_letter(letter) for letter in words)
+
+
+@cache
+def _letter(letter: str) -> str:
+    if letter.isascii() or not _is_missing(letter):
+        return letter
+    plain = unicodedata.normalize("NFKD", _SIGNS.get(letter, letter))
+    return "".join(part for part in plain if part.isascii()) or ("" if unicodedata.combining(letter) else "?")
+
+
+_SIGNS = {
+    "×": "x",
+    "−": "-",
+    "—": "-",
+    "✓": "+",
+    "✗": "x",
+    "≤": "<=",
+    "≥": ">=",
+    "ß": "ss",
+    "ø": "o",
+    "æ": "ae",
+    "→": "->",
+}
+
+
+def _is_missing(letter: str) -> bool:
+    """Whether the font draws its box for unknown letters."""
+    face = _font(24)
+    drawn, box = face.getmask(letter), face.getmask("\ue123")
+    return drawn.size == box.size and bytes(drawn) == bytes(box)
 
 
 @cache

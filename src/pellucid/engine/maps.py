@@ -30,6 +30,8 @@ def compute(
     if unknown:
         listing = ", ".join(f"{name}={default}" for name, default in known.items()) or "none"
         raise RequestError(f"{method.name} has no parameter {unknown[0]!r}. Its parameters: {listing}.")
+    for name, value in parameters.items():
+        _check_range(method.name, name, value, evidence.size)
     given = (evidence, layer) if takes_layer(method) else (evidence,)
     values = method.function(*given, **parameters).detach().float()
     batch = len(evidence.inputs)
@@ -38,6 +40,30 @@ def compute(
     if values.ndim == 4 and method.channels is not None:
         values = _REDUCTIONS[method.channels](values)
     return upsampled(values, evidence.size)
+
+
+# One name means one thing in every method, so its range is said once.
+_COUNTS = ("steps", "most_steps", "samples", "masks", "grid", "top", "last")
+_NOT_NEGATIVE = ("noise", "closer", "ridge")
+_SHARES = ("keep",)
+_EXTENTS = ("window", "stride")
+
+
+def _check_range(method: str, name: str, value: Any, size: tuple[int, int]) -> None:
+    """Raises RequestError for a number that the parameter of that name cannot have."""
+    entries = value if isinstance(value, (tuple, list)) else (value,)
+    if value is None or not all(isinstance(entry, (int, float)) for entry in entries):
+        return
+    if name in _COUNTS and value < 1:
+        raise RequestError(f"{method}: {name} is {value}; expected a whole number of at least 1.")
+    if name in _NOT_NEGATIVE and value < 0:
+        raise RequestError(f"{method}: {name} is {value}; expected 0 or more.")
+    if name in _SHARES and not 0 < value < 1:
+        raise RequestError(f"{method}: {name} is {value}; expected a share between 0 and 1.")
+    if name in _EXTENTS and not all(1 <= entry <= max(size) for entry in entries):
+        raise RequestError(
+            f"{method}: {name} is {value}; expected 1 to {max(size)} pixels, for the model input has {size[0]} x {size[1]}."
+        )
 
 
 def upsampled(values: Tensor, size: tuple[int, int]) -> Tensor:

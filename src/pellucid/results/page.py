@@ -213,7 +213,7 @@ def _technical(story: Explanation) -> dict[str, Any]:
             fragments.facts("The model", {**story.model.facts, **versions}),
         ],
         "scores": _score_table(story),
-        "notes": [*story.frame.notes, *story.notes, *of_maps],
+        "notes": list(dict.fromkeys([*story.frame.notes, *story.notes, *of_maps])),
     }  # fmt: skip
 
 

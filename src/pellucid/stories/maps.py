@@ -117,6 +117,7 @@ def heatmaps(
         versions=versions(),
         notes=tuple(dict.fromkeys([*notes, *evidence.notes[noted:]])),
         cost=cost,
+        about=method.summary,
     )
 
 

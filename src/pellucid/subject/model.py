@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pellucid import hooks
 from pellucid.compute.memory import Budget, halving
-from pellucid.errors import MethodUnavailable, ModelError, PreprocessError, ShapeError, TargetError
+from pellucid.errors import MethodUnavailable, ModelError, PellucidError, PreprocessError, ShapeError, TargetError
 from pellucid.images.frame import Frame
 from pellucid.results.model_card import ModelCard
 from pellucid.subject import outputs, targets
@@ -174,11 +174,13 @@ class VisionModel:
 
     @property
     def card(self) -> ModelCard:
-        """What results remember of it."""
+        """What results remember of it; of its layers, what a probing pass has shown by then."""
+        tree = next(iter(self._trees.values()), None)
         return ModelCard(
             name=self.name, spec=self.spec, fingerprint=self.fingerprint,
             kind=type(self.network).__name__ if self.network is not None else "black box",
             classes=len(self.labels), dtype=str(self.dtype).removeprefix("torch."), notes=self.notes,
+            default_layer=tree.default.name if tree and tree.default else "", why_layer=tree.why if tree else "",
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -313,7 +315,7 @@ class VisionModel:
         try:
             return run()
         except (RuntimeError, ValueError, AssertionError, TypeError, IndexError, AttributeError) as error:
-            if isinstance(error, (torch.OutOfMemoryError, *_OURS)) or "memory" in str(error).lower():
+            if isinstance(error, (torch.OutOfMemoryError, PellucidError)) or "memory" in str(error).lower():
                 raise
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelError(
@@ -344,9 +346,6 @@ class VisionModel:
             found = Outputs(self._pick, self._asked_activation, found.binary)  # type: ignore[arg-type]
         count = found.read(raw, len(inputs)).shape[1]
         self._outputs, self._labels = found, _named(self._asked_labels, count, found.binary)
-
-
-_OURS = (MethodUnavailable, ModelError, ShapeError, TargetError, PreprocessError)
 
 
 def wrap(

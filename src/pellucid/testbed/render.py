@@ -232,7 +232,7 @@ class _Painting:
         self.centre_y = top + (bottom - top) * self._number("y")
         angle = (self._number("rot") - 0.5) * 0.45
         self.cosine, self.sine = np.cos(angle), np.sin(angle)
-        self.facing = np.where(self.fields["flip"] == 0, 1, (-1))[:, None, None]
+        self.facing = 1 - 2 * self._number("flip")
         self.land = self.fields["land"]
 
     def _number(self, name: str) -> Float[np.ndarray, "scene 1 1"]:

@@ -85,7 +85,7 @@ class OnnxNetwork:
     def opened(cls, spec: str, path: Path, layout: str | None, device: torch.device | None) -> OnnxNetwork:
         runtime = library("onnxruntime", "onnx", spec)
         options = runtime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it prints is in the exception too
         options.intra_op_num_threads = torch.get_num_threads()
         try:
             session = runtime.InferenceSession(str(path), options, providers=_providers(runtime, spec, device))
@@ -145,7 +145,10 @@ class OnnxNetwork:
         return next(iter(tensors.values())) if len(tensors) == 1 else tensors
 
     def _run(self, values: np.ndarray) -> dict[str, np.ndarray]:
-        answers = self.session.run(list(self.outputs), {self.input: values})
+        try:
+            answers = self.session.run(list(self.outputs), {self.input: values})
+        except Exception as error:  # its own exceptions share no base class
+            raise RuntimeError(first_line(error)) from error
         return dict(zip(self.outputs, answers, strict=True))
 
 

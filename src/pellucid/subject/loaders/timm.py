@@ -85,6 +85,8 @@ def _create(
         known = timm.list_pretrained(f"{base}.*") if timm.is_model(base) else timm.list_models()
         raise UnknownModel(spec, "timm has no model of that name.", asked=name, known=known,
                            remedy="timm.list_models() lists all.")  # fmt: skip
+    if trained and ":" not in name:
+        _check_trained(timm, spec, name)
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if input_size is not None and _sized(timm, name):
         options["img_size"] = input_size
@@ -97,7 +99,20 @@ def _create(
             f"Check the connection, or write {spec.partition('.')[0]}@random for an untrained one.",
         ) from error  # fmt: skip
     except (OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
-        raise LoadError(spec, f"timm could not load it: {first_line(error)}", _advice(timm, name, trained)) from error
+        raise LoadError(
+            spec, f"timm could not load it: {first_line(error)}", "Check the name and the files."
+        ) from error
+
+
+def _check_trained(timm: Any, spec: str, name: str) -> None:
+    """Refuses a name without trained weights before a network of that size is built."""
+    base, _, tag = name.partition(".")
+    tags = timm.list_pretrained(f"{base}.*") + timm.list_pretrained(base)
+    if not tags:
+        raise LoadError(spec, "timm knows no trained weights for it.", f"{PREFIX}:{base}@random is an untrained one.")
+    if tag and name not in tags:
+        raise UnknownModel(spec, f"it has no weights {tag!r}.", asked=name, known=tags,
+                           remedy=f"Trained weights exist for {', '.join(tags[:8])}.")  # fmt: skip
 
 
 def _sized(timm: Any, name: str) -> bool:
@@ -106,15 +121,6 @@ def _sized(timm: Any, name: str) -> bool:
         return True
     config = timm.get_pretrained_cfg(name)
     return bool(config and config.fixed_input_size)
-
-
-def _advice(timm: Any, name: str, trained: bool) -> str:
-    if not trained or ":" in name:
-        return "Check the name and the files."
-    tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
-    if tags:
-        return f"Trained weights exist for {', '.join(tags[:8])}."
-    return f"timm knows no trained weights for it; {PREFIX}:{name.partition('.')[0]}@random is an untrained one."
 
 
 def _own_preprocess(name: str, module: nn.Module, input_size: tuple[int, int] | None) -> Preprocess:
