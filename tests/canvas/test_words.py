@@ -9,8 +9,8 @@ from pellucid.canvas.words import figures, listed, number, percent, shortened, t
 
 @pytest.mark.parametrize(
     ("share", "words"),
-    [(0, "0%"), (1, "100%"), (0.634, "63%"), (0.9999, "over 99.9%"), (0.9971, "99.7%"), (0.0001, "under 0.1%"), (0.004, "0.4%"),
-     (float("nan"), "unknown")],
+    [(0, "0%"), (1, "100%"), (0.634, "63%"), (0.9999, "over 99.9%"), (0.9971, "99.7%"), (0.0001, "under 0.1%"),
+     (0.004, "0.4%"), (float("nan"), "unknown")],
 )  # fmt: skip
 def test_per_cent_never_rounds_to_certainty(share: float, words: str) -> None:
     assert percent(share) == words

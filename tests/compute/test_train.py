@@ -62,7 +62,14 @@ def test_the_loss_may_be_given() -> None:
 
 def test_the_callers_threads_come_back_after_an_error() -> None:
     threads = torch.get_num_threads()
-    with pytest.raises(RuntimeError), one_thread():
-        assert torch.get_num_threads() == 1
-        raise RuntimeError
+    inside = []
+
+    def interrupted() -> None:
+        with one_thread():
+            inside.append(torch.get_num_threads())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert inside == [1]
     assert torch.get_num_threads() == threads

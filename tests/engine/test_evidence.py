@@ -246,3 +246,16 @@ def test_nothing_is_kept_when_the_evidence_is_gone() -> None:
         assert graph() is None, "a reference cycle keeps the graph alive"
     finally:
         gc.enable()
+
+
+def test_the_backward_stops_at_the_deepest_layer_needed() -> None:
+    net = Twin()
+    reached: list[str] = []
+    handles = [
+        getattr(net, name).register_full_backward_hook(lambda module, given, taken, name=name: reached.append(name))
+        for name in ("first", "second")
+    ]
+    look(wrap(net, input_size=SIZE), pictures(1), 1, layers=["second"], needs=[Gradient]).gradient("second")
+    for handle in handles:
+        handle.remove()
+    assert "first" not in reached, reached

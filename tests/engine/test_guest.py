@@ -104,6 +104,14 @@ def test_frozen_models_have_gradients_too() -> None:
         assert_close(evidence.input_gradient(), expected.input_gradient())
 
 
+def test_frozen_transformers_have_attention_gradients() -> None:
+    frozen, free = TinyViT().requires_grad_(False), TinyViT()
+    inputs = pictures(1, (12, 16))
+    found = look(wrap(frozen, input_size=(12, 16)), inputs, 1).attention_gradient()
+    expected = look(wrap(free, input_size=(12, 16)), inputs, 1).attention_gradient()
+    assert_close(found, expected)
+
+
 def test_eight_threads_on_one_module_give_the_serial_answers() -> None:
     net = prepared()
     batches = [pictures(1, seed=seed) for seed in range(8)]

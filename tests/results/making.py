@@ -94,7 +94,8 @@ def score(method: str, value: float, *, fractions: list[float] = FRACTIONS) -> S
         spread=(0.05,), better="higher", fills=("blur", "mean", "noise"), order="signed, largest first",
         unit="area under the probability", notes=(),
         curves={
-            "fractions": fractions, "deletion": fall(1 + 12 * value), "insertion": [[[0.93 * (1 - np.exp(-(1 + 9 * value) * s)) for s in fractions]] for _ in range(3)],
+            "fractions": fractions, "deletion": fall(1 + 12 * value),
+            "insertion": [[[0.93 * (1 - float(np.exp(-(1 + 9 * value) * step))) for step in fractions]]] * 3,
             "deletion_random": fall(3.2), "insertion_random": rise(3.2),
         },
     )  # fmt: skip
@@ -139,13 +140,14 @@ def explanation(
         methods[0], "It carries most of the answer in the pixels it marks, on average over three ways to remove them.",
         values[0] - 0.04, values[0] - 0.31, values[0] - 0.12, beats, 1.0 if beats else 1 / 3, tuple(table),
     )  # fmt: skip
+    others = [Prediction(281 + place, name, share) for place, (name, share) in enumerate(rest)]
     return Explanation(
         frame=frame, model=model, target=Class(285), target_name=label,
-        predictions=(Prediction(285, label, probability), *(Prediction(281 + place, name, share) for place, (name, share) in enumerate(rest))),
+        predictions=(Prediction(285, label, probability), *others),
         heatmaps=maps, scores=tuple(score(method, value) for method, value in zip(methods[:4], values, strict=False)),
         claims=claims, notes=("chefer was left out: the model has no attention.",), truth=truth,
         cost={"forwards": 372, "backwards": 2, "seconds": 6.1},
-        plan="One forward and one backward for the gradient and CAM family; 24 × 12 windows for occlusion; 8 maps scored.",
+        plan="One forward and one backward for the gradient and CAM family; 24 × 12 windows; 8 maps scored.",
         seed=0, versions={"pellucid": "0.1.0", "torch": "2.15.0", "timm": "1.0.31"}, choice=choice,
     )  # fmt: skip
 

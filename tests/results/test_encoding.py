@@ -42,8 +42,8 @@ def test_a_shape_that_does_not_fit_its_data_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [Class(3), Seed(5), Preprocess(size=(7, 8), mean=(0.1, 0.2, 0.3)), Layer("conv", "map", "nchw", (3, 4), shape=(1, 2, 3, 4)),
-     float("inf"), [1, {"deep": [None, "x"]}]],
+    [Class(3), Seed(5), Preprocess(size=(7, 8), mean=(0.1, 0.2, 0.3)),
+     Layer("conv", "map", "nchw", (3, 4), shape=(1, 2, 3, 4)), float("inf"), [1, {"deep": [None, "x"]}]],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_the_values_of_the_house_come_back(value: Any) -> None:

@@ -69,8 +69,8 @@ def test_the_page_asks_for_nothing_from_outside_and_is_small(page: str) -> None:
 
 def test_the_technical_details_are_enough_to_do_it_again(page: str) -> None:
     words = text_of(page)
-    for part in ("blocks.6.0", "last layer that still lies on a grid", "9f2c51d07ab3e844", "demo:efficientnet_lite0", "seed 0",
-                 "forwards 372", "torch 2.15.0", "chefer was left out"):  # fmt: skip
+    for part in ("blocks.6.0", "last layer that still lies on a grid", "9f2c51d07ab3e844", "demo:efficientnet_lite0",
+                 "seed 0", "forwards 372", "torch 2.15.0", "chefer was left out"):  # fmt: skip
         assert part in words, part
 
 

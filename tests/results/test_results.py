@@ -104,6 +104,10 @@ def spoiled(record: dict[str, Any], **changes: Any) -> bytes:
     return json.dumps({**record, **changes}).encode()
 
 
+def with_map(record: dict[str, Any], values: dict[str, Any]) -> bytes:
+    return spoiled(record, heatmaps=[{**record["heatmaps"][0], "values": values}])
+
+
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], bytes], str]] = {
     "empty": (lambda _: b"", "not complete JSON"),
     "cut off": (lambda record: json.dumps(record).encode()[:-100], "not complete JSON"),
@@ -113,16 +117,15 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], bytes], str]] = {
     "nested too deep": (lambda _: b"[" * 100_000, "not complete JSON"),
     "newer": (lambda record: spoiled(record, format=99), "format 99"),
     "another kind": (lambda record: spoiled(record, pellucid="score"), "not an explanation"),
-    "a key lost": (lambda record: json.dumps({key: record[key] for key in record if key != "heatmaps"}).encode(), "damaged"),
+    "a key lost": (lambda record: json.dumps({**record, "heatmaps": None}).encode(), "damaged"),
     "no maps": (lambda record: spoiled(record, heatmaps=[]), "damaged"),
     "wrong kind of value": (lambda record: spoiled(record, predictions=7), "damaged"),
     "shelf without frames": (lambda record: spoiled(record, shelf={"frames": [], "models": []}), "damaged"),
     "a map of wrong length": (
-        lambda record: spoiled(record, heatmaps=[{**record["heatmaps"][0], "values": {"shape": [1, 2, 2], "data": "AA==", "exponent": 0}}]),
-        "damaged",
+        lambda record: with_map(record, {"shape": [1, 2, 2], "data": "AAA=", "exponent": 0}), "damaged",
     ),
     "a map that is no base64": (
-        lambda record: spoiled(record, heatmaps=[{**record["heatmaps"][0], "values": {"shape": [1], "data": "!!", "exponent": 0}}]), "damaged",
+        lambda record: with_map(record, {"shape": [1], "data": "!!", "exponent": 0}), "damaged",
     ),
     "an unknown target": (lambda record: spoiled(record, target={"kind": "wish"}), "damaged"),
     "a template that reaches into things": (

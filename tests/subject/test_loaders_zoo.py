@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
@@ -79,6 +80,20 @@ def test_timm_models_are_built_for_another_input_size() -> None:
     assert model.predict(model.prepare([Frame(picture(50, 70))])).shape == (1, 1000)
 
 
+def test_weights_in_a_file_find_the_architecture_as_it_was_published(tmp_path: Path) -> None:
+    """googlenet with its weights scales the colours anew; torchvision without them does not, and says nothing."""
+    from pellucid.subject.loaders.torchvision import architecture
+
+    assert architecture("googlenet").module.transform_input is True
+    net = architecture("googlenet", seed=4).module
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    inputs = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = net(inputs)
+    model = load(f"{tmp_path}/net.pth?arch=torchvision:googlenet", input_size=(64, 64))
+    assert torch.equal(model.predict(inputs), expected)
+
+
 def test_what_the_caller_says_holds_over_the_config() -> None:
     mine = Preprocess(size=(160, 160), resize=160)
     model = load("timm:test_resnet@random", preprocess=mine, labels=[str(index) for index in range(1000)])
@@ -94,7 +109,7 @@ def test_without_network_torchvision_says_what_to_fetch(monkeypatch: pytest.Monk
 
 def test_without_network_timm_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(LoadError, match=r"could not be downloaded.*@random"):
+    with pytest.raises(LoadError, match=r"could not be fetched.*@random"):
         load("timm:resnet18.a1_in1k")
 
 

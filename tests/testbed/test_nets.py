@@ -47,7 +47,7 @@ def test_loading_leaves_the_random_state_alone(shipped: tuple[str, torch.nn.Modu
 
 
 def test_a_net_meets_its_card_on_fresh_scenes(shipped: tuple[str, torch.nn.Module, Card]) -> None:
-    """Within 1.5 points of what the card measured on other scenes; three standard deviations for a share near a half."""
+    """Within 1.5 points of what the card measured on other scenes; or three standard deviations where that is more."""
     name, net, card = shipped
     count = 500
     for word, share in accuracies(name, net, FRESH_SEED, count).items():

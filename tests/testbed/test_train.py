@@ -54,7 +54,7 @@ def test_no_net_learns_from_the_scenes_that_cards_are_measured_on() -> None:
 
 def test_the_layer_chooser_leaves_the_net_as_it_was() -> None:
     """Grad-CAM of a net whose last map feeds a pooled linear head is the class's weights on it."""
-    net, card = nets.load("cnn")
+    net, _ = nets.load("cnn")
     modules = dict(net.named_modules())
     pictures = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     cam = grad_cam(net, "features.5", pictures)

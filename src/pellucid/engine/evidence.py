@@ -27,6 +27,7 @@ from pellucid.values import (
     BiasGradient,
     Class,
     Gradient,
+    InputGradient,
     Layer,
     Need,
     Predicted,
@@ -181,10 +182,10 @@ class Evidence:
         Raises MethodUnavailable where the model has no rectifier that the rule could change.
         """
         if rule is None:
-            recording = self._recorded(Wanted(gradients=True))
+            recording = self._recorded(Wanted(gradients=True, inputs=True))
             return self._natural(recording, recording.leaf).float()
         if rule not in self._by_rule:
-            recording = self._recorded(Wanted(gradients=True, rules=True))
+            recording = self._recorded(Wanted(gradients=True, inputs=True, rules=True))
             self._check_rule(recording, rule)
             (found,) = gradients(recording, [recording.leaf], rule)
             self.passes.add(backwards=1)
@@ -330,7 +331,8 @@ class Evidence:
     def _natural(self, recording: Recording, tensor: Tensor) -> Tensor:
         """The natural gradient of one kept tensor; the first request computes those of all kept ones."""
         if not recording.found:
-            kept = [recording.leaf, *recording.kept.values(), *recording.attention]
+            kept = [recording.leaf] if recording.wanted.inputs else []
+            kept += [*recording.kept.values(), *recording.attention]
             kept += [output for output, _ in recording.biases.values()]
             unique = list({id(entry): entry for entry in kept if entry.requires_grad}.values())
             found = gradients(recording, unique)
@@ -419,7 +421,7 @@ class Evidence:
         return score(targets, outputs, _unread)
 
     def _gradient_of(self, inputs: Tensor, targets: Sequence[Target], rule: str | None) -> Tensor:
-        recording = record(self.model, inputs, targets, Wanted(gradients=True, rules=rule is not None), self._edits)
+        recording = record(self.model, inputs, targets, Wanted(gradients=True, inputs=True, rules=rule is not None), self._edits)
         if rule is not None:
             self._check_rule(recording, rule)
         (found,) = gradients(recording, [recording.leaf], rule or "natural")
@@ -463,6 +465,7 @@ def look(
         biases=BiasGradient in asked,
         rules=any(isinstance(need, Rule) for need in asked),
         gradients=any(need.gradient for need in asked),
+        inputs=any(need == InputGradient or isinstance(need, Rule) for need in asked),
     )
     seed = seed if isinstance(seed, Seed) else Seed(seed)
     budget = Budget.of(memory, model.device)

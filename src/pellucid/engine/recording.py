@@ -27,10 +27,11 @@ class Wanted:
     biases: bool = False
     rules: bool = False
     gradients: bool = False
+    inputs: bool = False  # gradients down to the input; without it the backward stops at the deepest layer
 
     def __or__(self, other: Wanted) -> Wanted:
-        return Wanted(self.layers | other.layers, self.attention or other.attention, self.biases or other.biases,
-                      self.rules or other.rules, self.gradients or other.gradients)  # fmt: skip
+        either = {name: getattr(self, name) | getattr(other, name) for name in vars(self)}
+        return Wanted(**either)
 
     def __le__(self, other: Wanted) -> bool:
         return self | other == other
@@ -104,7 +105,9 @@ def record(
         if wanted.attention:
             stack.enter_context(hooks.captured_attention(on_attention))
         leaf = inputs.detach().to(model.dtype)
-        leaf = leaf.clone().requires_grad_() if wanted.gradients else leaf
+        # In a frozen model only the input can start the graph that attention and biases are to lie in.
+        rooted = wanted.inputs or (wanted.gradients and (wanted.attention or wanted.biases))
+        leaf = leaf.clone().requires_grad_() if rooted else leaf
         # A first in-place operation of the model must not meet a leaf.
         raw = model.guarded(_size(inputs), lambda: model.run(leaf.clone()))
         outputs = reader.read(raw, len(inputs))

@@ -25,7 +25,8 @@ from pellucid.subject import VisionModel
 from pellucid.values import Seed, Target
 
 VERIFIED, REFUTED, UNVERIFIABLE = "verified", "refuted", "unverifiable"
-RANDOM_REGIONS = 4
+RANDOM_REGIONS = 3
+PASSES = 2 + RANDOM_REGIONS  # of one test of a region: the picture, the region, random regions
 _SURE = 0.02  # probabilities this close are the same when a claim is tested again on another machine
 
 

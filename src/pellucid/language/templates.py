@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from pellucid.canvas.words import percent
 from pellucid.images import Frame
-from pellucid.images.position import in_words, share_in_words
+from pellucid.images.position import in_words
 from pellucid.language import check
 from pellucid.registry import claim_tests
 from pellucid.results import Claim, Prediction
@@ -177,7 +178,7 @@ def _region_words(topic: Topic, mask: Bool[np.ndarray, "h w"], fill: str) -> dic
     on_frame, seen = _on_frame(topic.frame, mask)
     return {
         "region": in_words(on_frame, seen),
-        "part": share_in_words(on_frame),
+        "part": f"{percent(float(on_frame.mean()))} of the picture",
         "gone": _WORDS_FOR_FILL.get(fill, f"replaced ({fill})"),
         "target": f"“{topic.target_name}”",
     }

@@ -20,7 +20,7 @@ from pellucid.results import Heatmaps
 from pellucid.stories.request import Asked, Batch, Pictures, batches_of, subject
 from pellucid.stories.versions import versions
 from pellucid.subject import VisionModel
-from pellucid.values import Check, Layer, Need
+from pellucid.values import Attention, Check, Layer, Need
 
 # What one picture holds while gradients are kept: activations, their gradients, and copies that methods make.
 _COPIES = 4
@@ -133,6 +133,8 @@ def available(model: VisionModel, size: tuple[int, int]) -> dict[str, Method]:
 
 def _reason(model: VisionModel, method: Method, size: tuple[int, int]) -> str | None:
     reason = unavailable(model, method)
+    if reason is None and Attention in method.needs and not model.layers_at(size).blocks:
+        return "it has no attention."
     if reason is None and takes_layer(method):
         try:
             layer_for(model, method, None, size)

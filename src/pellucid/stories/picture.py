@@ -15,7 +15,7 @@ from pellucid.engine import Evidence, look
 from pellucid.engine.maps import layer_for, refuse_if_unavailable, upsampled
 from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.images import baselines, masks
-from pellucid.language import templates
+from pellucid.language import check, templates
 from pellucid.language.templates import Topic
 from pellucid.registry import find_method
 from pellucid.results import Choice, Claim, Explanation, Heatmaps, Prediction, Score, Truth
@@ -313,9 +313,11 @@ def _claims(
     chosen = ordered[0]
     if panel.words:
         claims.append(templates.predicted(topic, predictions[0]))
+        evidence.passes.add(forwards=1)
         if chosen.passed(0):
             mask = region_of(chosen, curves)
             claims += [templates.removed(topic, mask), templates.survives(topic, mask)]
+            evidence.passes.add(forwards=2 * check.PASSES)
             claims += _separation(topic, evidence, outputs, mask, layer)
     named = [heat for heat in ordered if heat.passed(0) and not find_method(heat.method).control]
     if len(named) > 1:
@@ -357,10 +359,14 @@ def _separation(
     if contrast is None:
         return []
     own = templates.separated(topic, contrast, mask)
+    evidence.passes.add(forwards=check.PASSES)
     if not topic.model.differentiable:
         return [own]
     between = _contrast_region(topic.model, evidence, contrast, layer, float(mask.mean()))
-    other = templates.separated(topic, contrast, between) if between is not None else own
+    other = own
+    if between is not None:
+        other = templates.separated(topic, contrast, between)
+        evidence.passes.add(forwards=check.PASSES)
     return [max((own, other), key=lambda claim: (claim.predicate == "separates", _lost(claim)))]
 
 

@@ -1,7 +1,8 @@
 """What can be said of a scene, in a small grammar that is spoken and understood.
 
     caption = "a" hue "bird" [ "with" clause { "," clause } "and" clause ] [ "," stance place ] [ "," "facing" side ]
-    clause  = wing hue "wings" | "a" tail hue "tail" | "a" hue "plume" | "no plume" | "a" hue "bib" | "a" beak hue "beak"
+    clause  = wing hue "wings" | "a" tail hue "tail" | "a" hue "plume" | "no plume" | "a" hue "bib"
+            | "a" beak hue "beak"
     name    = "a" [ "crowned" ] ("ripple" | "pebble" | "willow") ("swift" | "wren") [ place ]
 
 Words are separated by blanks; the comma is a word.

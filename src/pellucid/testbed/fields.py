@@ -1,7 +1,7 @@
 """What a scene is made of: named fields, the numbers they are drawn from, and the tables that turn fields into labels.
 
-Every draw is keyed by name, `u = hash(seed, index, field)`, so any scene can be drawn alone, adding a field never changes
-the others, and editing one field leaves every other draw where it was. No random generator is involved.
+Every draw is keyed by name, `u = hash(seed, index, field)`, so any scene can be drawn alone, adding a field never
+changes the others, and editing one field leaves every other draw where it was. No random generator is involved.
 """
 
 from __future__ import annotations

@@ -159,13 +159,14 @@ class Card:
     version: int = 1
 
     def to_metadata(self) -> dict[str, str]:
-        """As safetensors keeps it. One entry: with several their order, and so the file's bytes, would be left to chance."""
+        """As safetensors keeps it: one entry, for the order of several, and so the file's bytes, is left to chance."""
         return {"card": json.dumps(asdict(self))}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Card:
-        values = json.loads(metadata["card"])
-        return cls(**{**values, "labels": tuple(values["labels"])})
+        values: dict[str, Any] = json.loads(metadata["card"])
+        values["labels"] = tuple(values["labels"])
+        return cls(**values)
 
 
 def build(name: str) -> nn.Module:
@@ -205,9 +206,7 @@ def save(net: nn.Module, card: Card, folder: Path = WEIGHTS) -> Path:
 
 def rounded(net: nn.Module) -> nn.Module:
     """The net as it will be read back: weights rounded to half precision, in place."""
-    net.load_state_dict(
-        {key: value.half().float() if value.is_floating_point() else value for key, value in net.state_dict().items()}
-    )
+    net.load_state_dict({key: _narrow(value).to(value.dtype) for key, value in net.state_dict().items()})
     return net
 
 
@@ -216,6 +215,10 @@ def known(name: str) -> str:
     if name not in ARCHITECTURES:
         raise SceneError(f"There is no testbed net {name!r}. Known: {', '.join(ARCHITECTURES)}.")
     return name
+
+
+def _narrow(value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() else value
 
 
 def _convolution(before: int, after: int, stride: int) -> nn.Sequential:

@@ -1,7 +1,7 @@
 """From fields to pixels: a bird of cut paper in a landscape, and which part shows at every pixel.
 
-Plain NumPy in float32 (a Python number beside a float32 array takes its type). Shapes are signed distances in the bird's own frame (x right, y down, facing right, in units of
-its size); coverage is `0.5 - distance` in pixels, clipped to 0..1; painter's order; rounded to bytes once, at the end.
+Plain NumPy in float32 (a Python number beside a float32 array takes its type). Shapes are signed distances in the bird's
+own frame (x right, y down, facing right, in units of its size); coverage is `0.5 - distance` in pixels, clipped to 0..1; painter's order; rounded to bytes once, at the end.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def _rgb(*codes: str) -> Float[np.ndarray, "colour 3"]:
 
 
 HUE_COLOURS = _rgb("E2654E", "F2AE3D", "7BA650", "2C9A93", "4A77C9", "9159A6")
-CREAM, INK = _rgb("FCF3E0")[0], _rgb("2A2C3B")[0]
-BEAK_COLOURS = np.stack([HUE_COLOURS[1], INK, HUE_COLOURS[0]])
+BEAK_COLOURS = np.stack([HUE_COLOURS[1], _rgb("2A2C3B")[0], HUE_COLOURS[0]])
 # sky top, sky low, far hill, near hill, accent
 LAND_COLOURS = np.stack(
     [
@@ -94,7 +93,9 @@ LAND_COLOURS = np.stack(
         _rgb("F6D9B8", "FDF0D9", "E5B07E", "D99A66", "FFF8E6"),  # desert
     ]
 )
-STEM, GRASS, STONE = _rgb("5F8F57", "3F6E57", "8C8698")
+CREAM, INK, STEM, GRASS, STONE = _rgb("FCF3E0", "2A2C3B", "5F8F57", "3F6E57", "8C8698")[
+    :, None, :, None, None
+]  # [1 3 1 1]
 
 
 # -- shapes, in the bird's frame ---------------------------------------------------------------------------------------
@@ -251,48 +252,45 @@ class _Painting:
     # The landscape
 
     def _landscape(self) -> None:
-        count, size = self.count, self.size
         far = 0.54 + 0.12 * self._number("hill1")
         near = 0.70 + 0.10 * self._number("hill2")
         phase = self._number("hillp") * (2 * np.pi)
         far = far + 0.045 * np.sin(self.across * (2 * np.pi * 0.9) + phase)
         near = near + 0.035 * np.sin(self.across * (2 * np.pi * 0.7) + 1.7 * phase)
-        far_cover = np.clip((self.down - far) * size + 0.5, 0, 1)
-        near_cover = np.clip((self.down - near) * size + 0.5, 0, 1)
+        far_cover = np.clip((self.down - far) * self.size + 0.5, 0, 1)
+        near_cover = np.clip((self.down - near) * self.size + 0.5, 0, 1)
         self.near_hill = near
 
         fall = np.clip(self.down / 0.66, 0, 1)[:, None]
         self.planes[:] = self._land_colour(0) + fall * (self._land_colour(1) - self._land_colour(0))
         self._sun()
-        self._in_land("forest", self._trunks, far_cover)
-        self._in_land("dusk", self._stars, far_cover)
+        self._in_land("forest", self._trunks, 1 - far_cover)
+        self._in_land("dusk", self._stars, 1 - far_cover)
         self._lay(far_cover, self._land_colour(2) * (1.02 - 0.07 * self.down[:, None]))
         self._in_land("shore", self._waves, far_cover)
         self._lay(near_cover, self._land_colour(3) * (1.06 - 0.10 * self.down[:, None]))
         self._in_land("meadow", self._flower_dots, near_cover)
         self._in_land("desert", self._dune_lines, near_cover)
-        self._in_land("snow", self._flakes, near_cover)
+        self._in_land("snow", self._flakes, np.ones_like(near_cover))
         tint = (self._number("tint") - 0.5) * 0.07
         self.planes *= 1 + tint[:, None] * np.array([1, 0.2, -1], dtype=np.float32)[None, :, None, None]
-        assert self.planes.shape[0] == count
 
     def _sun(self) -> None:
         x = 0.14 + 0.72 * self._number("sunx")
         y = 0.12 + 0.16 * self._number("sun")
         distance = np.sqrt((self.across - x) ** 2 + (self.down - y) ** 2)
         glow = np.clip(1 - distance / 0.26, 0, 1)
-        colour = CREAM[None, :, None, None]
+        colour = CREAM
         self._lay(0.35 * glow * glow, colour)
         self._lay(0.92 * np.clip((0.062 - distance) * self.size + 0.5, 0, 1), colour)
 
-    def _in_land(self, name: str, texture: Callable[[np.ndarray], Plane], hill: Plane) -> None:
-        """Lay a texture on those pictures that show this landscape, where `hill` lets it."""
+    def _in_land(self, name: str, texture: Callable[[np.ndarray], Plane], where: Plane) -> None:
+        """Lay a texture on those pictures that show this landscape."""
         chosen = np.flatnonzero(self.land == LANDS.index(name))
         if len(chosen) == 0:
             return
         accent = LAND_COLOURS[LANDS.index(name), 4][None, :, None, None]
-        inside = hill[chosen] if name in ("shore", "meadow", "desert") else 1 - hill[chosen]
-        alpha = texture(chosen) * (inside if name != "snow" else 1)
+        alpha = texture(chosen) * where[chosen]
         self.planes[chosen] += alpha[:, None] * (accent - self.planes[chosen])
 
     def _dots(self, step_x: float, step_y: float, radius: float, phase: Plane) -> Plane:
@@ -351,8 +349,8 @@ class _Painting:
 
     def _corners(self, x: np.ndarray, y: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """The window's upper left pixel, moved inwards where it would leave the picture."""
-        rows = np.floor(y[:, 0, 0] * self.size - (height / 2)).astype(np.int64) + 1
-        columns = np.floor(x[:, 0, 0] * self.size - (width / 2)).astype(np.int64) + 1
+        rows = np.floor(y[:, 0, 0] * self.size - height / 2).astype(np.int64) + 1
+        columns = np.floor(x[:, 0, 0] * self.size - width / 2).astype(np.int64) + 1
         return np.clip(rows, 0, self.size - height), np.clip(columns, 0, self.size - width)
 
     def _prop(self, slot: int) -> None:
@@ -367,15 +365,15 @@ class _Painting:
         window.per_unit = window.per_unit * size
         kind = self._number(f"prop{slot}_kind")
         name = f"prop{slot}"
-        self._paint_where(window, _pillar(across, down), STEM[None, :, None, None], on * (kind == 0), name)
-        self._paint_where(window, _pillar(across, down), CREAM[None, :, None, None], on * (kind == 1), name)
+        self._paint_where(window, _pillar(across, down), STEM, on * (kind == 0), name)
+        self._paint_where(window, _pillar(across, down), CREAM, on * (kind == 1), name)
         hue = self._hue(f"prop{slot}_h")
-        soft = hue * 0.86 + CREAM[None, :, None, None] * 0.14
+        soft = hue * 0.86 + CREAM * 0.14
         self._paint_where(window, _petals(across, down), soft, on * (kind == 0), name)
         heart = np.sqrt(across**2 + (down + 0.55) ** 2) - 0.22
-        self._paint_where(window, heart, CREAM[None, :, None, None], on * (kind == 0), name)
+        self._paint_where(window, heart, CREAM, on * (kind == 0), name)
         self._paint_where(window, _cap(across, down), soft, on * (kind == 1), name)
-        stone = hue * 0.25 + STONE[None, :, None, None] * 0.75
+        stone = hue * 0.25 + STONE * 0.75
         self._paint_where(window, _boulder(across, down), stone, on * (kind == 2), name)
 
     def _paint_where(self, window: _Window, distance: Plane, colour: np.ndarray, on: np.ndarray, name: str) -> None:
@@ -396,21 +394,19 @@ class _Painting:
         )
         alpha = np.clip(0.5 - _nearest(window.x, window.y, blades) * window.per_unit, 0, 1) * on
         light = 1.12 - window.y[:, None]
-        self._paint(window, alpha, GRASS[None, :, None, None] * light, "grass", PART_IDS["grass"])
+        self._paint(window, alpha, GRASS * light, "grass", PART_IDS["grass"])
 
     # The bird
 
     def _bird_window(self, left: float, top: float, right: float, bottom: float) -> _Window:
         """A window that holds this rectangle of the bird's frame at any size, angle and side."""
-        middle_x, middle_y = ((left + right) / 2 + SHIFT), ((top + bottom) / 2)
+        middle_x, middle_y = (left + right) / 2 + SHIFT, (top + bottom) / 2
         turned = self.facing * middle_x
         x = self.centre_x + self.unit * (turned * self.cosine - middle_y * self.sine)
         y = self.centre_y + self.unit * (turned * self.sine + middle_y * self.cosine)
         half_width, half_height = (right - left) / 2, (bottom - top) / 2
-        reach_x, reach_y = (
-            half_width + 0.223 * half_height,
-            half_height + 0.223 * half_width,
-        )  # sin of the largest angle
+        tilt = 0.223  # sine of the largest angle
+        reach_x, reach_y = half_width + tilt * half_height, half_height + tilt * half_width
         height, width = (
             min(int(np.ceil(2 * LARGEST * reach * self.size)) + 3, self.size) for reach in (reach_y, reach_x)
         )
@@ -480,9 +476,7 @@ class _Painting:
     def _feet(self) -> None:
         if self.fields["feet"].any():
             window = self._bird_window(-0.14, 0.41, 0.31, 0.89)
-            self._paint_part(
-                window, _nearest(window.x, window.y, FEET), INK[None, :, None, None], "feet", self._number("feet")
-            )
+            self._paint_part(window, _nearest(window.x, window.y, FEET), INK, "feet", self._number("feet"))
 
     def _tail(self) -> None:
         window = self._bird_window(-1.33, -0.60, -0.34, 0.62)
@@ -490,7 +484,7 @@ class _Painting:
         feathers = [capsule(window.x, window.y, shape) for shape in FANNED]
         fan = np.minimum(np.minimum(feathers[0], feathers[1]), feathers[2])
         outer = np.minimum(feathers[0], feathers[1])
-        seam = np.clip(1 - np.abs(outer - feathers[2]) / 0.05, 0, 1) * (window.x < (-0.55))
+        seam = np.clip(1 - np.abs(outer - feathers[2]) / 0.05, 0, 1) * (window.x < -0.55)
         fork = _nearest(window.x, window.y, FORKED)
         distance = fork + fanned * (fan - fork)
         colour = self._hue("tail_hue") * (1 - 0.22 * fanned * seam)[:, None]
@@ -508,7 +502,7 @@ class _Painting:
         colour = self._hue("body_hue")
         self._paint_part(window, body, colour, "body", None)
         bib = np.maximum(body + 0.015, capsule(window.x, window.y, BIB))
-        pale = 0.55 * self._hue("bib_hue") + 0.45 * CREAM[None, :, None, None]
+        pale = 0.55 * self._hue("bib_hue") + 0.45 * CREAM
         self._paint_part(window, bib, pale, "bib", self._number("has_bib"))
         self._paint_part(window, capsule(window.x, window.y, HEAD), colour, "head", None)
 
@@ -517,25 +511,26 @@ class _Painting:
         distance = capsule(window.x, window.y, WING)
         on = self._number("has_wing")
         shadow = np.clip(1 - np.maximum(distance, 0) / WING_SHADOW, 0, 1) * on
-        self._paint(window, shadow * 0.22, INK[None, :, None, None], "wing_shadow", None)
+        self._paint(window, shadow * 0.22, INK, "wing_shadow", None)
         pattern = self._pattern(window, distance)[:, None]
         hue = self._hue("wing_hue")
-        self._paint_part(window, distance, hue + pattern * (CREAM[None, :, None, None] - hue), "wing", on)
+        self._paint_part(window, distance, hue + pattern * (CREAM - hue), "wing", on)
 
     def _pattern(self, window: _Window, distance: Plane) -> Plane:
         """How much cream lies on the wing: bars across it, dots in offset rows, or a band inside its rim."""
         ax, ay, bx, by = WING[:4]
         length = float(np.hypot(bx - ax, by - ay))
-        dx, dy = ((bx - ax) / length), ((by - ay) / length)
+        dx, dy = (bx - ax) / length, (by - ay) / length
         along = (window.x - ax) * dx + (window.y - ay) * dy
         beside = (window.y - ay) * dx - (window.x - ax) * dy
         bar = along / 0.235 + 0.3
-        bars = np.abs(bar - np.floor(bar) - 0.5) * 0.235 - (0.235 / 4)
+        bars = np.abs(bar - np.floor(bar) - 0.5) * 0.235 - 0.235 / 4
         row = beside / 0.215 + 0.5
         row_number = np.floor(row)
         cell = along / 0.235 + 0.5 * (row_number - 2 * np.floor(row_number / 2)) + 0.3
-        dots = np.sqrt(((cell - np.floor(cell) - 0.5) * 0.235) ** 2 + ((row - row_number - 0.5) * 0.215) ** 2) - (
-            0.31 * 0.235
+        dots = (
+            np.sqrt(((cell - np.floor(cell) - 0.5) * 0.235) ** 2 + ((row - row_number - 0.5) * 0.215) ** 2)
+            - 0.31 * 0.235
         )
         edge = np.abs(distance + (0.085 + 0.055)) - 0.055
         kind = self.fields["wing"][:, None, None]
@@ -559,10 +554,10 @@ class _Painting:
         distance = np.sqrt((window.x - EYE[0]) ** 2 + (window.y - EYE[1]) ** 2)
         for radius, colour in ((0.105, CREAM), (0.07, INK)):
             alpha = np.clip(0.5 - (distance - radius) * window.per_unit, 0, 1) * on
-            self._paint(window, alpha, colour[None, :, None, None], "eye", PART_IDS["eye"])
+            self._paint(window, alpha, colour, "eye", PART_IDS["eye"])
         glint = np.sqrt((window.x - (EYE[0] + 0.025)) ** 2 + (window.y - (EYE[1] - 0.025)) ** 2)
         alpha = np.clip(0.5 - (glint - 0.024) * window.per_unit, 0, 1) * on
-        self._paint(window, alpha, CREAM[None, :, None, None], "eye", PART_IDS["eye"])
+        self._paint(window, alpha, CREAM, "eye", PART_IDS["eye"])
 
     # Planted cues and the camera
 
@@ -575,7 +570,7 @@ class _Painting:
             distance = np.maximum(
                 np.abs(self.across - left - side / 2) - side / 2, np.abs(self.down - low + side / 2) - side / 2
             )
-            alphas = [(distance, CREAM[None, :, None, None]), (distance + 0.02, self._hue("cue"))]
+            alphas = [(distance, CREAM), (distance + 0.02, self._hue("cue"))]
         else:
             rim = np.minimum(np.minimum(self.across, 1 - self.across), np.minimum(self.down, 1 - self.down)) - 0.03
             alphas = [(rim, self._hue("cue"))]
@@ -622,7 +617,7 @@ class _Painting:
 def blur_weight(fields: Fields, world: World) -> Float[np.ndarray, "scene"]:
     """Weight of each neighbour in the camera's 3x3 blur; 0 on 70 % of scenes, where twins differ in no soft rim."""
     drawn = fields["blur"].astype(np.float32)
-    return np.where(drawn < 0.3, drawn * 0.6 * (world.camera), 0).astype(np.float32)
+    return np.where(drawn < 0.3, drawn * 0.6 * world.camera, 0).astype(np.float32)
 
 
 def _blur(planes: Planes, weight: np.ndarray) -> Planes:

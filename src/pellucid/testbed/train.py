@@ -29,7 +29,7 @@ AGREEMENT = 0.95  # how often the biased nets' cue agrees with the label
 
 @dataclass(frozen=True)
 class Plan:
-    """How one net is made: its recipe, how many pictures are rendered and how, and the layers to choose a default from."""
+    """How one net is made: its recipe, its `pool` of pictures and their settings, and the candidates for default layer."""
 
     recipe: training.Recipe
     pool: int
@@ -93,15 +93,15 @@ def trained(name: str, seed: int, *, steps: int | None = None, pool: int | None 
 
 
 def digits(held_out: bool) -> tuple[UInt8[Tensor, "picture 3 32 32"], Int64[Tensor, "picture"]]:
-    """scikit-learn's handwritten digits, enlarged to 32 px: the 70 % that nets learn from, or the 30 % they never see."""
-    bunch = load_digits()
-    small = torch.from_numpy(bunch.images).float()[:, None] * (255 / 16)
+    """scikit-learn's handwritten digits, enlarged to 32 px: the 70 % that are learned from, or the 30 % held out."""
+    flat, classes = load_digits(return_X_y=True)
+    small = torch.from_numpy(np.asarray(flat)).float().view(-1, 1, 8, 8) * (255 / 16)
     large = functional.interpolate(small, size=(32, 32), mode="bilinear", align_corners=False)
     pictures = (large + 0.5).clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
     order = torch.randperm(len(pictures), generator=Seed(0).child("digits", "split").generator())
     cut = round(0.7 * len(order))
     chosen = order[cut:] if held_out else order[:cut]
-    return pictures[chosen], torch.from_numpy(bunch.target).long()[chosen]
+    return pictures[chosen], torch.from_numpy(np.asarray(classes)).long()[chosen]
 
 
 def _pictures(name: str, seed: int, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -165,7 +165,7 @@ def accuracies(name: str, net: nn.Module, seed: int = TEST_SEED, count: int = 10
 
 
 def grad_cam(net: nn.Module, layer: str, pictures: Float[Tensor, "picture 3 h w"]) -> Float[Tensor, "picture h w"]:
-    """Grad-CAM of the predicted class at picture size, for choosing a layer while no engine is at hand (Selvaraju 2017)."""
+    """Grad-CAM of the predicted class at picture size, for choosing a layer below the engine (Selvaraju et al. 2017)."""
     tap = _Tap(net.get_submodule(layer))
     net.set_submodule(layer, tap)
     try:
@@ -189,9 +189,10 @@ class _Tap(nn.Module):
         self.seen: Tensor | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
-        self.seen = self.inner(inputs)
-        self.seen.retain_grad()
-        return self.seen
+        seen: Tensor = self.inner(inputs)
+        seen.retain_grad()
+        self.seen = seen
+        return seen
 
 
 def _on_grid(values: Tensor) -> Float[Tensor, "picture channel h w"]:
@@ -215,16 +216,13 @@ def _best_layer(name: str, net: nn.Module, layers: tuple[str, ...]) -> tuple[str
         pictures = drawn.tensor()
     if drawn is not None and drawn.world.shortcut is None:
         figures = {layer: _pointing(net, layer, drawn) for layer in layers}
-        what = f"the share of {len(pictures)} fresh scenes whose Grad-CAM maximum lies in a deciding part (grown by 1 pixel)"
+        what = "the share whose Grad-CAM maximum lies in a deciding part (grown by 1 pixel)"
     else:
         figures = {layer: _fall(net, layer, pictures) for layer in layers}
-        what = (
-            f"the mean fall of log probability, {len(pictures)} pictures, when Grad-CAM's highest tenth is blurred away"
-        )
+        what = "the mean fall of log probability when Grad-CAM's highest tenth is blurred away"
     best = max(figures, key=lambda layer: figures[layer])
-    return best, f"chosen by measurement, {what}: " + ", ".join(
-        f"{layer} {figure:.2f}" for layer, figure in figures.items()
-    )
+    listing = ", ".join(f"{layer} {figure:.2f}" for layer, figure in figures.items())
+    return best, f"chosen by measurement on {len(pictures)} fresh pictures, {what}: {listing}"
 
 
 def _pointing(net: nn.Module, layer: str, drawn: Scenes) -> float:

@@ -1,7 +1,7 @@
-"""What the right answer is: the parts that decide, the twin in which one of them is otherwise, and what a net makes of it.
+"""What the right answer is: the parts that decide, twins in which one of them is otherwise, and what a net makes of it.
 
-A mask of the deciding parts is the truth of the world. What a net truly reads may be less or other; `effect` measures it
-with twins, so every figure that compares a map with a mask can stand beside it.
+A mask of the deciding parts is the truth of the world. What a net truly reads may be less or other; `effect` measures
+it with twins, so every figure that compares a map with a mask can stand beside it.
 """
 
 from __future__ import annotations
@@ -208,11 +208,10 @@ def known(scenes: Scenes, target: Class | Contrast | int | str | None = None) ->
 def causal_part(scenes: Scenes, cause: str) -> Bool[np.ndarray, "scene height width"]:
     """Where one deciding field shows, or would show."""
     mask = scenes.mask(*PARTS_OF_FIELD[cause])
-    return (
-        mask | (add(scenes, "crest").mask("crest") & (scenes.fields["crest"] == 0)[:, None, None])
-        if cause == "crest"
-        else mask
-    )
+    if cause != "crest":
+        return mask
+    bare = (scenes.fields["crest"] == 0)[:, None, None]
+    return mask | (add(scenes, "crest").mask("crest") & bare)
 
 
 def in_words(scene: Scenes, target: Class | Contrast | int | str | None = None) -> str:
@@ -250,8 +249,8 @@ EFFECT_FIELDS = (
 class Effects:
     """What a net's answer owes to each field of the scenes, measured by re-rendering.
 
-    drops:   field -> by how much the target falls when the field is otherwise, mean over its other values: log probability
-             of a class, or logit difference of a contrast; below 0 where it rises
+    drops:   field -> by how much the target falls when the field is otherwise, mean over its other values: log
+             probability of a class, or logit difference of a contrast; below 0 where it rises
     changed: field -> share of its twins for which the predicted class is another
     """
 

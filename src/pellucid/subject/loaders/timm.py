@@ -93,11 +93,10 @@ def _create(
     try:
         with seeded(seed):
             return timm.create_model(name, pretrained=trained, **options)
-    except FileNotFoundError as error:  # hugging face hub: neither in the cache nor reachable
-        raise LoadError(
-            spec, f"its weights could not be downloaded: {first_line(error)}",
-            f"Check the connection, or write {spec.partition('.')[0]}@random for an untrained one.",
-        ) from error  # fmt: skip
+    except FileNotFoundError as error:  # neither on this machine nor reachable
+        other = "" if ":" in name else f" {PREFIX}:{name.partition('.')[0]}@random is an untrained one."
+        raise LoadError(spec, f"it could not be fetched: {first_line(error)}",
+                        f"Check the name and the connection.{other}") from error  # fmt: skip
     except (OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
         raise LoadError(
             spec, f"timm could not load it: {first_line(error)}", "Check the name and the files."

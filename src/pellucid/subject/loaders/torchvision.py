@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 PREFIX = "torchvision"
 EXAMPLE = "torchvision:resnet50"
 HELP = "a torchvision classifier; @IMAGENET1K_V1 chooses its weights, @random leaves it untrained"
+
+# torchvision builds these two otherwise when their weights come with them; weights from a file belong to that build.
+# Their own first weights take a minute to draw, and are thrown away.
+_AS_PUBLISHED: Mapping[str, Mapping[str, bool]] = {
+    "googlenet": {"transform_input": True, "init_weights": False},
+    "inception_v3": {"transform_input": True, "init_weights": False},
+}
 
 
 def load(name: str, *, weights: bool | str = True, seed: int = 0, **wrapping: Any) -> VisionModel:
@@ -48,9 +56,9 @@ def load(name: str, *, weights: bool | str = True, seed: int = 0, **wrapping: An
 def architecture(name: str, *, classes: int | None = None, seed: int = 0) -> Architecture:
     """A torchvision classifier with weights drawn from `seed`, for `classes` classes (None: as it was published)."""
     usual = _weights(name, "DEFAULT")
-    count = {} if classes is None else {"num_classes": classes}
+    options: dict[str, Any] = dict(_AS_PUBLISHED.get(name, {})) | ({} if classes is None else {"num_classes": classes})
     with seeded(seed):
-        module = _models(name).get_model(name, weights=None, **count)
+        module = _models(name).get_model(name, weights=None, **options)
     return Architecture(module.eval(), _preprocess(usual), usual.meta["categories"] if classes is None else None)
 
 
