@@ -72,7 +72,8 @@ def test_a_page_is_quiet_self_contained_and_fits_its_window(
     assert trouble == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     beyond = page.evaluate(
-        "w => [...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll') && e.getBoundingClientRect().right > w + 1)"
+        "w => [...document.querySelectorAll('main *')]"
+        ".filter(e => !e.closest('.scroll') && e.getBoundingClientRect().right > w + 1)"
         ".map(e => e.tagName + '.' + (e.getAttribute('class') || ''))", width,
     )  # fmt: skip
     assert beyond == []

@@ -57,6 +57,8 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("http:", {}, "For example http://127.0.0.1:8000/predict"),
     ("http://", {}, "no address of a server"),
     ("http://127.0.0.1:1", {"retries": -1}, "retries >= 0"),
+    ("https:127.0.0.1:1/x", {"timeout": 0}, "https://127.0.0.1:1/x: retries"),
+    ("http://name:secret@127.0.0.1:1/x", {}, "Give headers="),
     ("ftp://127.0.0.1/model", {}, "there is no source 'ftp'"),
     ("path:nowhere.pth", {}, "no such file or folder"),
     ("nowhere.pth", {}, "no such file or folder"),
@@ -180,6 +182,21 @@ def test_labels_come_from_a_file_that_the_spec_names(tmp_path: Path) -> None:
 def test_a_loaded_model_remembers_its_spec_and_takes_a_name() -> None:
     model = load("testbed:cnn", name="my net", device="cpu")
     assert (model.spec, model.name, model.card.spec) == ("testbed:cnn", "my net", "testbed:cnn")
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "again"),
+    [
+        ("testbed:cnn", {}, "testbed:cnn"),
+        ("timm:test_resnet", {"weights": False, "seed": 3}, "timm:test_resnet@random?seed=3"),
+        ("timm:test_resnet@random?seed=3", {"activation": "none"}, "timm:test_resnet@random?seed=3&activation=none"),
+    ],
+)
+def test_the_spec_of_a_model_loads_it_again(spec: str, options: dict[str, Any], again: str) -> None:
+    first = load(spec, **options)
+    second = load(first.spec or "")
+    assert first.spec == second.spec == again
+    assert (first.fingerprint, first.activation) == (second.fingerprint, second.activation)
 
 
 def test_loading_leaves_the_global_random_state_as_it_was() -> None:

@@ -284,6 +284,15 @@ def test_a_dual_encoder_gives_one_logit_per_text(clip_folder: Path) -> None:
     assert not [name for name in model.layers if "text" in name]
 
 
+def test_the_spec_keeps_the_texts(clip_folder: Path) -> None:
+    assert load(f"hf:{clip_folder}", texts=TEXTS).spec == f"hf:{clip_folder}?texts=a wren|an owl|snow"
+
+
+def test_a_folder_with_an_at_sign_is_a_folder(tmp_path: Path) -> None:
+    vit().save_pretrained(tmp_path / "mine@home")
+    assert load(f"hf:{tmp_path}/mine@home").name == "mine@home"
+
+
 def test_texts_are_named_in_the_spec_too(clip_folder: Path) -> None:
     model = load(f"hf:{clip_folder}?texts=a wren|an owl")
     assert list(model.labels) == ["a wren", "an owl"]

@@ -212,7 +212,9 @@ def test_eight_threads_get_their_own_answers() -> None:
 def test_a_url_keeps_its_own_question_mark() -> None:
     seen: list[Any] = []
     with serving(seen=seen) as url:
-        load(f"{url}?version=3&model=a").predict(torch.zeros(1, 3, 4, 4))
+        model = load(f"{url}?version=3&model=a", activation="none")
+        model.predict(torch.zeros(1, 3, 4, 4))
+        assert model.spec == f"{url}?version=3&model=a"
     assert seen[0][0] == "/predict?version=3&model=a"
 
 

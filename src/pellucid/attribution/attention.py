@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.attribution.parameters import at_least_one
 from pellucid.engine import Evidence
 from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.registry import method
@@ -96,9 +97,8 @@ def _refuse(name: str, error: MethodUnavailable) -> NoReturn:
 
 
 def _last(blocks: Iterable[_Entry], count: int | None) -> list[_Entry]:
+    at_least_one(last=count)
     listed = list(blocks)
-    if count is not None and count < 1:
-        raise RequestError(f"last={count}; expected at least one block.")
     return listed if count is None else listed[-count:]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.attribution.gradients import noisy_copies
+from pellucid.attribution.parameters import at_least_one
 from pellucid.engine import Evidence
 from pellucid.errors import RequestError
 from pellucid.registry import method
@@ -151,6 +152,7 @@ def score_cam(evidence: Evidence, layer: Layer, *, top: int | None = None) -> Fl
     Weights are the softmax over channels of the target under each mask; the score of the empty picture, which the
     paper subtracts, cancels in it. A channel that is the same everywhere masks nothing and weighs nothing.
     """
+    at_least_one(top=top)
     activation = evidence.activation(layer)
     chosen = activation.flatten(2).var(dim=2).argsort(dim=1, descending=True, stable=True)[:, :top].sort(dim=1).values
     activation = torch.take_along_dim(activation, chosen[:, :, None, None], dim=1)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.attribution.parameters import at_least_one, at_least_zero
 from pellucid.engine import Evidence
 from pellucid.registry import method
 from pellucid.values import InputGradient, Rule
@@ -95,6 +96,8 @@ def noisy_copies(evidence: Evidence, samples: int, noise: float) -> Iterator[Flo
     Sample number n adds the same pattern to every picture, so a picture's map does not depend on its neighbours in
     the batch.
     """
+    at_least_one(samples=samples)
+    at_least_zero(noise=noise)
     inputs = evidence.inputs
     sigma = noise * (inputs.amax(dim=(1, 2, 3), keepdim=True) - inputs.amin(dim=(1, 2, 3), keepdim=True))
     for number in range(samples):

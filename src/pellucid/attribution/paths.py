@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.attribution.parameters import at_least_one
 from pellucid.engine import Evidence
 from pellucid.registry import method
 from pellucid.values import Check, InputGradient
@@ -60,6 +61,7 @@ def integrated_gradients(
     most_steps: a picture whose map misses completeness by more than 5 % is done again with twice the steps, up to this
     returns:    (input - baseline) times the mean gradient; sums to target(picture) - target(baseline)
     """
+    at_least_one(steps=steps)
     start = evidence.fill(baseline)
     shared = _difference(evidence, baseline)
     values = _integral(evidence, start, steps)

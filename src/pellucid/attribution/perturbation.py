@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from pellucid.attribution.parameters import at_least_one
 from pellucid.engine import Evidence
 from pellucid.errors import RequestError
 from pellucid.registry import method
@@ -69,6 +70,7 @@ def rise(
     keep:     chance that a cell is shown
     baseline: what hidden pixels become; zero is the mean colour of normalised inputs, as in the paper
     """
+    at_least_one(masks=masks, grid=grid)
     if not 0 < keep < 1:
         raise RequestError(f"keep={keep}; expected a chance between 0 and 1, both excluded.")
     total = evidence.accumulate(

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pellucid.attribution.parameters import at_least_one, at_least_zero
 from pellucid.engine import Evidence
 from pellucid.errors import RequestError
 from pellucid.images import superpixels
@@ -44,6 +45,8 @@ def lime(
     ridge:    strength of the penalty on the squared coefficients; the intercept is free
     returns:  the segment's coefficient, in target units, on each of its pixels; how well the model fits is a note
     """
+    at_least_one(samples=samples)
+    at_least_zero(ridge=ridge)
     maps = _segments(evidence, segments)
     shown = [_random_choices(evidence, samples, int(numbers.max()) + 1, keep) for numbers in maps]
     scores = _scores(evidence, maps, shown, baseline)
@@ -99,6 +102,7 @@ def kernel_shap(
     returns:  the segment's share spread evenly over its pixels, so that the map sums to
               target(picture) - target(baseline)
     """
+    at_least_one(samples=samples)
     maps = _segments(evidence, segments)
     whole = evidence.score().double()
     (empty,) = evidence.scores_at([evidence.fill(baseline)])

@@ -76,15 +76,11 @@ def curves(
         return f"{100 * fraction:.2f},{100 * (1 - (value - low) / (high - low)):.2f}"
 
     marks = [low + (high - low) * step / 2 for step in range(3)]
-    grid = [
-        Markup(
-            '<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/><text class="tick" x="0" y="{1}">{2}</text>'
-        ).format(
-            _TOP + _PLOT * (1 - step / 2),
-            _TOP + _PLOT * (1 - step / 2) - 5,
-            _tick(mark, unit),
-        )
-        for step, mark in enumerate(marks)
+    heights = [_TOP + _PLOT * (1 - step / 2) for step in range(3)]
+    grid = [Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(height) for height in heights]
+    ticks = [
+        Markup('<text class="tick" x="0" y="{}">{}</text>').format(height - 5, _tick(mark, unit))
+        for height, mark in zip(heights, marks, strict=True)
     ]
     paths = [
         Markup('{}<polyline class="{}" points="{}"/>').format(
@@ -107,7 +103,7 @@ def curves(
         for name in lines
     )
     return Markup('<ul class="keys">{}</ul>{}').format(
-        keys, _svg(_TOP + _PLOT + 24, [*grid, plot, *foot], "curves", alt)
+        keys, _svg(_TOP + _PLOT + 24, [*grid, plot, *ticks, *foot], "curves", alt)
     )
 
 

@@ -12,7 +12,7 @@ _TITLES = {
     "gradient_x_input": "Gradient × input", "guided_backprop": "Guided backpropagation", "deconvnet": "DeconvNet",
     "smoothgrad": "SmoothGrad", "smoothgrad_squared": "SmoothGrad²", "vargrad": "VarGrad", "grad_cam": "Grad-CAM",
     "guided_grad_cam": "Guided Grad-CAM", "grad_cam_pp": "Grad-CAM++", "smooth_grad_cam_pp": "Smooth Grad-CAM++",
-    "eigen_cam": "Eigen-CAM", "layer_cam": "LayerCAM", "hires_cam": "HiResCAM", "xgrad_cam": "XGrad-CAM",
+    "eigen_cam": "Eigen-CAM", "eigen_grad_cam": "Eigen-Grad-CAM", "chefer": "Chefer relevance", "layer_cam": "LayerCAM", "hires_cam": "HiResCAM", "xgrad_cam": "XGrad-CAM",
     "score_cam": "Score-CAM", "ablation_cam": "Ablation-CAM", "fullgrad": "FullGrad", "normgrad": "NormGrad",
     "lrp": "LRP", "rise": "RISE", "lime": "LIME", "kernel_shap": "KernelSHAP", "legrad": "LeGrad",
     "centre": "Centre of the picture", "edge": "Edges in the picture", "random": "Random map",

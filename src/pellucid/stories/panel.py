@@ -22,7 +22,7 @@ PAIR = 3  # one forward and one backward
 LOOK = 1  # the prediction itself, where there is no backward
 
 # In the order in which maps are scored while the budget lasts; measured on the testbed (`pellucid testbed evaluate`).
-CANDIDATES = ("refined_occlusion", "chefer", "layer_cam", "legrad", "grad_cam", "rise", "lime", "hires_cam")
+CANDIDATES = ("refined_occlusion", "chefer", "layer_cam", "grad_cam", "legrad", "rise", "lime", "hires_cam")
 # Joined, dearest last, when the budget allows for more than the default.
 DEARER = ("integrated_gradients", "smoothgrad", "lime", "rise", "kernel_shap", "score_cam")
 

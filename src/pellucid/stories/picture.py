@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pellucid.language.templates import Topic
 from pellucid.registry import find_method
 from pellucid.results import Choice, Claim, Explanation, Heatmaps, Prediction, Score, Truth
 from pellucid.stories.maps import heatmaps, needs_of
-from pellucid.stories.panel import Plan, plan
+from pellucid.stories.panel import POINTS, Plan, plan
 from pellucid.stories.request import DEFAULT_BUDGET, Asked, Batch, Pictures, Request, batches_of, is_single, subject
 from pellucid.stories.versions import versions
 from pellucid.subject import VisionModel
@@ -28,9 +29,10 @@ from pellucid.trust.faithfulness import CONTROLS, Curves, controls, has_probabil
 from pellucid.trust.localisation import hits, overlaps
 from pellucid.values import Class, Contrast, Layer, Target, Text
 
-# Denser where the few pixels lie that matter; the area is still over the fraction, so the unit is that of the papers.
-FRACTIONS = (0.0, 0.03, 0.08, 0.16, 0.28, 0.45, 0.7, 1.0)
-REGIONS = (0.03, 0.08, 0.16, 0.28)  # how much of the picture a sentence may speak of
+# Even steps of the side of the region changed: close together where the few pixels lie that matter. Areas over the side
+# chose maps that hit the deciding part in 99 % (CNN) and 88 % (ViT) of 48 scenes, areas over the fraction in 99 and 82 %.
+FRACTIONS = tuple((step / (POINTS - 1)) ** 2 for step in range(POINTS))
+REGIONS = FRACTIONS[1:5]  # how much of the picture a sentence may speak of: 2, 8, 18 or 33 %
 SHOWN_CLASSES = 5
 
 
@@ -113,23 +115,11 @@ def explain_one(
 ) -> Explanation:
     """The Explanation of one picture that is model input already (a Batch of one)."""
     started = time.perf_counter()
-    size = (int(picture.inputs.shape[-2]), int(picture.inputs.shape[-1]))
-    panel = plan(model, size, budget=budget, methods=methods)
-    asked = [find_method(step.method) for step in panel.steps]
-    if methods is not None:
-        for method in asked:
-            refuse_if_unavailable(model, method)
-    layers = [address for method in asked if (address := _layer_or_none(model, method, layer, size))]
-    evidence = look(
-        model, picture.inputs, [target], needs=needs_of(asked), layers=dict.fromkeys(layers), seed=seed, memory=memory
-    )
+    seen = rank_maps(model, picture, target=target, methods=methods, layer=layer, budget=budget, seed=seed, memory=memory)
+    panel, evidence, curves, choice, ordered = seen.panel, seen.evidence, seen.curves, seen.choice, seen.maps
     outputs = evidence.output()
-    notes: list[str] = [*panel.dropped]
-    maps = _maps(evidence, picture, panel, layer, strict=methods is not None, notes=notes)
-    curves = _curves(evidence, maps, panel)
-    choice, order = _choose(maps, curves, panel)
-    ordered = tuple(maps[name] for name in order)
-    scores = (*_scores(curves, order, panel), *_against_truth(ordered, picture, truth))
+    notes = list(seen.notes)
+    scores = (*_scores(curves, [heat.method for heat in ordered]), *_against_truth(ordered, picture, truth))
     predictions = _predictions(model, outputs)
     topic = Topic(
         model=model, frame=picture.frames[0], target=evidence.targets[0], target_name=model.target_name(evidence.targets[0]),
@@ -162,6 +152,49 @@ def explain_one(
     )  # fmt: skip
 
 
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """The maps of one picture in the order to show them, and how they came into it."""
+
+    panel: Plan
+    evidence: Evidence
+    maps: tuple[Heatmaps, ...]
+    curves: Curves | None
+    choice: Choice
+    notes: tuple[str, ...]
+
+
+def rank_maps(
+    model: VisionModel,
+    picture: Batch,
+    *,
+    target: Any = None,
+    methods: Sequence[str] | None = None,
+    layer: Layer | str | None = None,
+    budget: int = DEFAULT_BUDGET,
+    seed: int = 0,
+    memory: float | None = None,
+) -> Ranked:
+    """The planned maps of one picture (a Batch of one), scored and put in order; all of `explain` but the words."""
+    size = (int(picture.inputs.shape[-2]), int(picture.inputs.shape[-1]))
+    panel = plan(model, size, budget=budget, methods=methods)
+    asked = [find_method(step.method) for step in panel.steps]
+    if methods is not None:
+        for method in asked:
+            refuse_if_unavailable(model, method)
+    layers = [address for method in asked if (address := _layer_or_none(model, method, layer, size))]
+    evidence = look(
+        model, picture.inputs, None if target is None else [target], needs=needs_of(asked), layers=dict.fromkeys(layers),
+        seed=seed, memory=memory,
+    )  # fmt: skip
+    evidence.output()
+    notes: list[str] = [*panel.dropped]
+    maps = _maps(evidence, picture, panel, layer, strict=methods is not None, notes=notes)
+    curves = _curves(evidence, maps, panel)
+    choice, order = _choose(maps, curves, panel)
+    return Ranked(panel, evidence, tuple(maps[name] for name in order), curves, choice, tuple(notes))
+
+
 # -- maps and their scores ------------------------------------------------------------------------------------------
 
 
@@ -188,7 +221,7 @@ def _curves(evidence: Evidence, maps: Mapping[str, Heatmaps], panel: Plan) -> Cu
     if not scored or not panel.controls:
         return None
     beside = {_control(name): values for name, values in controls(evidence).items()}
-    return perturbation_curves(evidence, {**scored, **beside}, fractions=FRACTIONS, fills=panel.fills)
+    return perturbation_curves(evidence, {**scored, **beside}, fractions=FRACTIONS, fills=panel.fills, over="side")
 
 
 def _control(name: str) -> str:
@@ -260,7 +293,7 @@ def _reason(best: str, margins: Mapping[str, float], beats: bool, passed: bool) 
     )
 
 
-def _scores(curves: Curves | None, order: Sequence[str], panel: Plan) -> tuple[Score, ...]:
+def _scores(curves: Curves | None, order: Sequence[str]) -> tuple[Score, ...]:
     if curves is None:
         return ()
     names = {name: _control(name) for name in CONTROLS}

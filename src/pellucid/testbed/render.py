@@ -1,7 +1,8 @@
 """From fields to pixels: a bird of cut paper in a landscape, and which part shows at every pixel.
 
-Plain NumPy in float32 (a Python number beside a float32 array takes its type). Shapes are signed distances in the bird's
-own frame (x right, y down, facing right, in units of its size); coverage is `0.5 - distance` in pixels, clipped to 0..1; painter's order; rounded to bytes once, at the end.
+Plain NumPy in float32 (a Python number beside a float32 array takes its type). Shapes are signed distances in the
+bird's own frame (x right, y down, facing right, in units of its size); coverage is `0.5 - distance` in pixels, clipped
+to 0..1; painter's order; rounded to bytes once, at the end.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ AGREEMENT = 0.95  # how often the biased nets' cue agrees with the label
 
 @dataclass(frozen=True)
 class Plan:
-    """How one net is made: its recipe, its `pool` of pictures and their settings, and the candidates for default layer."""
+    """How one net is made: its recipe, how many pictures of which settings, and the candidates for default layer."""
 
     recipe: training.Recipe
     pool: int
@@ -165,7 +165,7 @@ def accuracies(name: str, net: nn.Module, seed: int = TEST_SEED, count: int = 10
 
 
 def grad_cam(net: nn.Module, layer: str, pictures: Float[Tensor, "picture 3 h w"]) -> Float[Tensor, "picture h w"]:
-    """Grad-CAM of the predicted class at picture size, for choosing a layer below the engine (Selvaraju et al. 2017)."""
+    """Grad-CAM of the predicted class at picture size, to choose a layer below the engine (Selvaraju et al. 2017)."""
     tap = _Tap(net.get_submodule(layer))
     net.set_submodule(layer, tap)
     try:

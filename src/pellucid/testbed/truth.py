@@ -28,7 +28,7 @@ from pellucid.values import Class, Contrast
 
 
 def twin(scenes: Scenes, **changes: Any) -> Scenes:
-    """The same scenes but for these fields: `twin(scenes, tail="fanned")`; values are words or numbers, one or one each.
+    """The same scenes but for these fields, one value or one each: `twin(scenes, tail="fanned")`.
 
     Everything that was drawn for other fields stays, so pictures differ only in the `footprint`.
     Raises SceneError for a field or value that does not exist, and where a hue would equal that of the body it touches.

@@ -26,6 +26,8 @@ class Curves:
     """The score as the picture goes, most important pixels first, and as it comes back in the same order.
 
     fractions: part of the picture changed at each point, 0 to 1
+    over:      what areas are taken over: the `fraction` of the picture changed, as Petsiuk et al. do, or the `side` of a
+               square of that size (its square root), so that the few pixels that matter most weigh more
     deletion, insertion: per map, float [fill batch point]
     unit:      what the score is: `probability`, or `score` for targets that have none
     """
@@ -35,11 +37,13 @@ class Curves:
     deletion: Mapping[str, Tensor]
     insertion: Mapping[str, Tensor]
     unit: str
+    over: str = "fraction"
 
     def area(self, order: str, name: str) -> Float[Tensor, "fill batch"]:
-        """Area under a curve over the fraction changed, by the trapezoid rule."""
+        """Area under a curve, by the trapezoid rule."""
         curve = getattr(self, order)[name]
-        return torch.trapezoid(curve, torch.tensor(self.fractions, dtype=curve.dtype), dim=-1)
+        fractions = torch.tensor(self.fractions, dtype=curve.dtype)
+        return torch.trapezoid(curve, fractions.sqrt() if self.over == "side" else fractions, dim=-1)
 
     def gain(self, name: str) -> Float[Tensor, "fill batch"]:
         """Insertion minus deletion: -1 (the map has it backwards) to 1, about 0 for a map that knows nothing."""
@@ -123,6 +127,7 @@ def perturbation_curves(
     *,
     fractions: Sequence[float],
     fills: Sequence[str] = FILLS,
+    over: str = "fraction",
     seed: Seed | None = None,
 ) -> Curves:
     """Deletion and insertion curves of several maps at once.
@@ -161,7 +166,7 @@ def perturbation_curves(
         order: {name: torch.stack(parts).float() for name, parts in table.items()} for order, table in curves.items()
     }
     unit = "probability" if has_probability(evidence.targets) else "score"
-    return Curves(fractions, tuple(fills), stacked["deletion"], stacked["insertion"], unit)
+    return Curves(fractions, tuple(fills), stacked["deletion"], stacked["insertion"], unit, over)
 
 
 def curve_passes(maps: int, points: int, fills: int) -> int:
@@ -241,7 +246,7 @@ def score_of(
         better=better,
         fills=curves.fills,
         order="signed, largest first",
-        unit=f"area under the {curves.unit}",
+        unit=f"area under the {curves.unit} over the {curves.over} changed",
         curves={
             "fractions": list(curves.fractions),
             **{one: getattr(curves, one)[name].tolist() for one in drawn},

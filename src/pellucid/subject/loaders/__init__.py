@@ -123,8 +123,10 @@ def load(
     }  # fmt: skip
     options |= {key: value for key, value in given.items() if value is not None}
     place = _device(written, device)
-    if weights is not True and weights is not False and _is_file(weights):
-        source, rest, options = SOURCES["path"], os.fspath(weights), {**options, "arch": written}
+    again = written if source.home == "http" else _spelled(written, weights, given)  # a URL is left as it is
+    if source.home in ("timm", "torchvision") and not isinstance(weights, bool) and _is_file(weights):
+        source, rest, options = SOURCES["path"], os.fspath(weights), {**options, "arch": f"{source.home}:{rest}"}
+        again = f"{rest}?arch={options['arch']}"
     elif source.tagged:
         rest, options["weights"] = _weights(written, rest, weights)
     elif weights is not True:
@@ -139,7 +141,7 @@ def load(
         model.to(place)
     elif place is not None and place.type != "cpu" and "device" not in options:
         raise LoadError(written, f"it runs where it runs and cannot move to {place}.", "Leave device out.")
-    model.spec = written
+    model.spec = again
     model.name = shown_name or model.name
     return model
 
@@ -161,7 +163,7 @@ def _taken_apart(written: str) -> tuple[Source, str, dict[str, Any]]:
     if known is None:
         return SOURCES["path"], *_local(written, prefix if colon else "")
     if known.home == "http":  # a URL may hold ? and = of its own
-        name, options = written if "//" in written[:8] else f"http://{rest}", {}
+        name, options = written if rest.startswith("//") or not rest else f"{prefix}://{rest}", {}
     elif known.home in ("path", "onnx") and Path(rest).expanduser().exists():
         name, options = rest, {}
     else:
@@ -227,14 +229,26 @@ def _query_value(written: str, key: str, value: str) -> Any:
 
 def _weights(written: str, rest: str, asked: bool | str | os.PathLike[str]) -> tuple[str, bool | str]:
     """The name without its `@weights`, and which weights: True, False (untrained) or a name."""
-    name, _, tag = rest.partition("@")
+    name, _, tag = (rest, "", "") if Path(rest.removeprefix("local-dir:")).is_dir() else rest.partition("@")
     if asked is not True and tag:
         raise LoadError(written, f"the spec says @{tag} and weights={asked!r} says otherwise.", "Leave one out.")
     if asked is False or "random" in (tag, asked):
         return name, False
-    if "@" in rest and not tag:
+    if rest.endswith("@") and name != rest:
         raise LoadError(written, "the name of the weights after the @ is missing.", "Leave @ out, or write @random.")
     return name, tag or (True if asked is True else str(asked))
+
+
+def _spelled(written: str, weights: bool | str | os.PathLike[str], given: Mapping[str, Any]) -> str:
+    """The spec that means what was given as keywords too, as far as a spec can say it."""
+    name, _, query = written.partition("?")
+    tag = "" if weights is True else f"@{'random' if weights is False else os.fspath(weights)}"
+    texts = {"texts": "|".join(map(str, given["texts"]))} if given["texts"] else {}
+    asked = texts | {
+        key: str(given[key]) for key in ("seed", "arch", "layout", "activation") if given.get(key) is not None
+    }
+    pairs = [f"{key}={value}" for key, value in asked.items() if not set("?&") & set(value)]
+    return "?".join(part for part in (name + tag, "&".join([query, *pairs] if query else pairs)) if part)
 
 
 def _is_file(weights: str | os.PathLike[str]) -> bool:
@@ -258,7 +272,8 @@ def _device(written: str, device: str | torch.device | None) -> torch.device | N
 
 
 def _check_options(written: str, source: Source, loader: ModuleType, options: Mapping[str, Any]) -> None:
-    taken = [*_WRAPPING, *(key for key in inspect.signature(loader.load).parameters if key not in ("path", "wrapping"))]
+    own = inspect.signature(loader.load).parameters
+    taken = [*_WRAPPING, *(key for key in own if key not in (*_WRAPPING, "wrapping"))]
     for key in options:
         if key not in taken:
             problem = f"the source {source.home!r} takes no option {key!r}."

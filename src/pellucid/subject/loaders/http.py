@@ -59,6 +59,9 @@ def load(
         raise LoadError(spec, f"this is no URL: {error}.", f"For example {EXAMPLE}.") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise LoadError(spec, "this is no address of a server.", f"For example {EXAMPLE}.")
+    if url.userinfo:
+        raise LoadError(f"{url.scheme}://{url.host}", "its URL holds a password, which every report would repeat.",
+                        "Give headers={'Authorization': ...} instead.")  # fmt: skip
     if not (isinstance(retries, int) and retries >= 0 and timeout > 0):
         raise LoadError(spec, f"retries={retries!r}, timeout={timeout!r}.", "Give retries >= 0 and timeout > 0.")
     server = HttpNetwork(httpx, str(url), dict(headers or {}), float(timeout), retries)

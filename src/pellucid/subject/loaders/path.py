@@ -33,6 +33,7 @@ _WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "ema", "module")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 _LISTED = 6
+_HEAD_TENSORS = 6  # weight and bias of one head; a distilled DeiT has two of them, googlenet three
 _CUT_OFF = "Copy it again; it may be cut off."
 
 
@@ -87,7 +88,7 @@ def _folder(
         _only_weights(path)
         return SOURCES["timm"].loader.load(f"local-dir:{path}", **wrapping)
     raise LoadError(
-        spec, f"its config.json has the keys {', '.join(list(entries)[:_LISTED]) or 'of nothing'}.",
+        spec, f"its config.json has the keys {', '.join(list(entries)[:_LISTED]) or 'none'}.",
         "A transformers folder has model_type, a timm folder architecture; for bare weights write "
         '{"architecture": "timm:resnet18"}.',
     )  # fmt: skip
@@ -209,7 +210,7 @@ def _classes(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> int |
         and value.shape[1:] == wanted[key].shape[1:]
     }  # fmt: skip
     differing = sum(1 for key, value in state.items() if key in wanted and value.shape != wanted[key].shape)
-    return next(iter(counts))[0] if len(counts) == 1 and differing <= 2 * len(counts) + 2 else None
+    return next(iter(counts))[0] if len(counts) == 1 and differing <= _HEAD_TENSORS else None
 
 
 def _check_match(spec: str, named: str, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
