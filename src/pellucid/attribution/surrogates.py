@@ -17,7 +17,6 @@ from pellucid.images import superpixels
 from pellucid.registry import method
 from pellucid.values import Check, Scores
 
-ENUMERATED = 12  # up to this many segments every coalition is tried
 LIMIT = 1e-3
 
 
@@ -64,8 +63,8 @@ def lime(
 
 
 def _shap_passes(*, samples: int = 1000, segments: Any = 50, **_: Any) -> float:
-    known = isinstance(segments, int) and segments <= ENUMERATED
-    return min(samples, 2**segments - 2) + 1 if known else samples + 1
+    few = isinstance(segments, int) and segments < 20
+    return min(samples, 2**segments - 2) + 1 if few else samples + 1
 
 
 def efficiency(evidence: Evidence, values: Tensor, parameters: Mapping[str, Any]) -> list[Check]:
@@ -96,7 +95,8 @@ def kernel_shap(
 ) -> Float[Tensor, "batch height width"]:
     """Each segment's fair share (Shapley value) of the difference between the picture and the hidden picture.
 
-    samples:  coalitions of segments tried; with up to 12 segments all of them are, and the values are exact
+    samples:  coalitions of segments tried; where there are no more than that (1000: up to 9 segments) all of them are,
+              and the values are exact
     segments: about how many superpixels, or a map of segment numbers [height width]
     baseline: what hidden segments become
     returns:  the segment's share spread evenly over its pixels, so that the map sums to
@@ -179,7 +179,7 @@ def _coalitions(evidence: Evidence, samples: int, count: int) -> tuple[Tensor, T
     """
     if count == 1:
         return torch.zeros(0, 1).double(), torch.zeros(0).double()
-    if count <= ENUMERATED:
+    if 2**count - 2 <= samples:
         numbers = torch.arange(1, 2**count - 1)
         choices = (numbers[:, None] >> torch.arange(count) & 1).double()
         sizes = choices.sum(dim=1).int().tolist()

@@ -80,7 +80,7 @@ def curves(
     grid = [Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(height) for height in heights]
     ticks = [
         Markup('<text class="tick" x="0" y="{}">{}</text>').format(height - 5, _tick(mark, unit))
-        for height, mark in zip(heights, marks, strict=True)
+        for height, mark in list(zip(heights, marks, strict=True))[0 if low else 1 :]  # the corner has its 0 already
     ]
     paths = [
         Markup('{}<polyline class="{}" points="{}"/>').format(
