@@ -154,7 +154,7 @@ def score_cam(evidence: Evidence, layer: Layer, *, top: int | None = None) -> Fl
     """
     at_least_one(top=top)
     activation = evidence.activation(layer)
-    chosen = activation.flatten(2).var(dim=2).argsort(dim=1, descending=True, stable=True)[:, :top].sort(dim=1).values
+    chosen = activation.flatten(2).var(dim=2, correction=0).argsort(dim=1, descending=True, stable=True)[:, :top].sort(dim=1).values
     activation = torch.take_along_dim(activation, chosen[:, :, None, None], dim=1)
 
     def masked() -> Iterator[Tensor]:
