@@ -297,3 +297,67 @@ def captured_attention(on_attention: Callable[[Tensor], None]) -> Iterator[None]
     """Calls `on_attention(probabilities)`, [batch head query key] inside the graph, in order of execution."""
     with _AttentionCapture(on_attention):
         yield
+
+
+# -- constants ------------------------------------------------------------------------------------------------------
+
+OnConstant = Callable[[Tensor, Tensor, bool], None]
+
+
+class _ConstantCapture(TorchFunctionMode):
+    """Sees every operation that adds a constant per channel, wherever in a module it stands."""
+
+    def __init__(self, on_constant: OnConstant) -> None:
+        super().__init__()
+        self.on_constant = on_constant
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        answer = func(*args, **kwargs)
+        constant = _constant(func, args, kwargs, answer)
+        if constant is None:
+            return answer
+        self.on_constant(answer, constant.detach().float(), func is functional.linear)
+        # What follows may work in place; what was handed over must stay.
+        return answer.clone()
+
+
+_WITH_BIAS = {
+    functional.linear, torch.conv1d, torch.conv2d, torch.conv3d,
+    torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
+}  # fmt: skip
+
+
+def _constant(func: Any, args: Any, kwargs: Mapping[str, Any], answer: Tensor) -> Tensor | None:
+    """What the operation adds: a bias, beta - gamma * mean / deviation of a batch norm, the ceiling of a ReLU6."""
+    if func in _WITH_BIAS:
+        return kwargs.get("bias", args[2] if len(args) > 2 else None)
+    if func in (functional.relu6, functional.hardtanh, functional.hardtanh_):
+        low, high = (0.0, 6.0) if func is functional.relu6 else _bounds(args, kwargs)
+        return answer.detach() * ((answer >= high) | (answer <= low))  # out there it is constant
+    if func is not functional.batch_norm:
+        return None
+    names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+    given: dict[str, Any] = {"eps": 1e-5, **dict(zip(names, args, strict=False)), **kwargs}
+    mean, variance, weight, bias = (given.get(name) for name in ("running_mean", "running_var", "weight", "bias"))
+    if mean is None or variance is None:
+        return None
+    slope = (variance.float() + given["eps"]).rsqrt()
+    slope = slope if weight is None else slope * weight.float()
+    shift = -slope * mean.float()
+    return shift if bias is None else shift + bias.float()
+
+
+def _bounds(args: Any, kwargs: Mapping[str, Any]) -> tuple[float, float]:
+    low = kwargs.get("min_val", args[1] if len(args) > 1 else -1.0)
+    return low, kwargs.get("max_val", args[2] if len(args) > 2 else 1.0)
+
+
+@contextmanager
+def captured_constants(on_constant: OnConstant) -> Iterator[None]:
+    """Calls `on_constant(output, constant, channels_last)` for all that adds one, in order of execution.
+
+    constant: [channel], or of the output's shape where it differs from place to place
+    """
+    with _ConstantCapture(on_constant):
+        yield

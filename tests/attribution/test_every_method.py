@@ -28,12 +28,13 @@ def batch_of(kind: str, count: int = 3) -> Tensor:
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_a_picture_gets_the_same_map_alone_and_in_a_batch(kind: str, name: str) -> None:
-    network, inputs, targets = NETWORKS[kind], batch_of(kind), [0, 3, 1]
+    network, inputs, targets = NETWORKS[kind], batch_of(kind), [2, 0, 2]
     together = ask(name, network, inputs, targets, **QUICK.get(name, {}))
     assert len(together) == 3 and together.isfinite().all()
     for index, target in enumerate(targets):
         alone = ask(name, network, inputs[index : index + 1], target, **QUICK.get(name, {}))
-        assert relative(together[index : index + 1], alone) < (1e-4 if name in DIFFERENCES else 1e-5), f"picture {index}"
+        gap = relative(together[index : index + 1], alone)
+        assert gap < (1e-4 if name in DIFFERENCES else 1e-5), f"picture {index}: {gap:.1e}"
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
@@ -46,14 +47,13 @@ def test_a_bfloat16_model_gives_almost_the_same_map(kind: str, name: str) -> Non
     parameters = QUICK.get(name, {})
     full, half = NETWORKS[kind], copy.deepcopy(NETWORKS[kind]).bfloat16()
     inputs = batch_of(kind).bfloat16().float()
-    target = full(inputs).argmax(dim=1).tolist()
+    target = {"cnn": 2, "vit": 1}[kind]  # classes for which something speaks in every picture
     expected, found = ask(name, full, inputs, target, **parameters), ask(name, half, inputs, target, **parameters)
     assert found.dtype == torch.float32 and found.isfinite().all()
     if name in DIFFERENCES or (kind == "vit" and name.startswith("eigen")):
         return
-    there = expected.flatten(1).norm(dim=1) > 0  # nothing may speak for the class
-    alike = torch.nn.functional.cosine_similarity(found.flatten(1), expected.flatten(1))[there]
-    assert there.any() and alike.min() > 0.95, f"cosine {alike.tolist()}"
+    alike = torch.nn.functional.cosine_similarity(found.flatten(1), expected.flatten(1))
+    assert alike.min() > 0.95, f"cosine {alike.tolist()}"
 
 
 @pytest.mark.parametrize("name", RANDOM)
@@ -77,7 +77,7 @@ def test_what_is_not_random_ignores_the_seed(name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_a_method_costs_no_more_than_it_declares(kind: str, name: str) -> None:
-    """Beyond one forward and one backward; a backward counts two, a changed rule or a second look at a block its own."""
+    """Beyond one forward and one backward; a backward counts two, and a changed rule has its own."""
     method, evidence = find_method(name), evidence_of(NETWORKS[kind], batch_of(kind, 1))
     layer = evidence.layers.default
     values_of(name, evidence, **QUICK.get(name, {}))
@@ -113,8 +113,13 @@ def test_every_card_belongs_to_a_method() -> None:
 
 
 def test_the_methods_asked_for_exist() -> None:
-    asked = ["gradient", "gradient_x_input", "guided_backprop", "deconvnet", "smoothgrad", "smoothgrad_squared", "vargrad", "integrated_gradients", "grad_cam", "guided_grad_cam", "grad_cam_pp", "smooth_grad_cam_pp", "eigen_cam", "eigen_grad_cam", "layer_cam", "hires_cam", "xgrad_cam", "score_cam", "ablation_cam", "fullgrad", "occlusion", "rise", "lime", "kernel_shap", "attention_rollout", "chefer", "legrad", "random", "centre", "edge"]
-    assert set(asked) <= set(ALL)
+    asked = set(
+        """gradient gradient_x_input guided_backprop deconvnet smoothgrad smoothgrad_squared vargrad
+        integrated_gradients grad_cam guided_grad_cam grad_cam_pp smooth_grad_cam_pp eigen_cam eigen_grad_cam layer_cam
+        hires_cam xgrad_cam score_cam ablation_cam fullgrad occlusion rise lime kernel_shap attention_rollout chefer
+        legrad random centre edge""".split()  # noqa: SIM905
+    )
+    assert asked <= set(ALL)
     assert {name for name in ALL if methods()[name].control} == {"random", "centre", "edge"}
     assert find_method("saliency") is methods()["gradient"]
 

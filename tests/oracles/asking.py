@@ -12,14 +12,14 @@ from pellucid.registry import find_method
 from pellucid.subject import VisionModel, wrap
 
 
-def evidence_of(network: nn.Module | VisionModel, inputs: Tensor, target: Any = 1, seed: int = 0) -> Evidence:
+def evidence_of(network: nn.Module | VisionModel, inputs: Tensor, target: Any = 2, seed: int = 0) -> Evidence:
     """Evidence with nothing planned: every question asks for what it needs."""
     model = network if isinstance(network, VisionModel) else wrap(network, input_size=tuple(inputs.shape[-2:]))
     return look(model, inputs, target, seed=seed)
 
 
 def ask(
-    name: str, network: nn.Module | VisionModel, inputs: Tensor, target: Any = 1, layer: str | None = None,
+    name: str, network: nn.Module | VisionModel, inputs: Tensor, target: Any = 2, layer: str | None = None,
     seed: int = 0, **parameters: Any,
 ) -> Tensor:  # fmt: skip
     """The method's own values: [batch h w] on its grid, or [batch 3 height width]."""

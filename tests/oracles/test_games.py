@@ -83,7 +83,8 @@ def test_the_planted_window_is_found_by_every_pixel_method() -> None:
     inputs[:, 1, 9:16, 20:27] += 2
     cases = {
         "gradient": {}, "gradient_x_input": {}, "smoothgrad": {"samples": 3}, "integrated_gradients": {"steps": 4},
-        "occlusion": {"window": 7, "stride": 2}, "rise": {"masks": 400, "keep": 0.4},
+        "occlusion": {"window": 7, "stride": 2}, "refined_occlusion": {"window": 5, "baseline": "blur"},
+        "rise": {"masks": 400, "keep": 0.4},
         "kernel_shap": {"samples": 300, "segments": 40}, "lime": {"samples": 300, "segments": 40},
     }  # fmt: skip
     for name, parameters in cases.items():

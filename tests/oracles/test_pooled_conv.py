@@ -131,7 +131,7 @@ def test_eigen_cam_finds_the_one_pattern_of_a_rank_one_layer() -> None:
 def test_eigen_cam_is_the_projection_on_the_first_singular_vector(center: bool) -> None:
     matrix = FEATURES.double().flatten(2).transpose(1, 2)
     matrix = matrix - matrix.mean(dim=1, keepdim=True) if center else matrix
-    values, vectors = torch.linalg.eigh(matrix.transpose(1, 2) @ matrix)
+    _, vectors = torch.linalg.eigh(matrix.transpose(1, 2) @ matrix)
     projection = (matrix @ vectors[:, :, -1:]).squeeze(2).unflatten(1, FEATURES.shape[2:])
     follows = (projection * (FEATURES.mean(dim=1) - FEATURES.mean(dim=(1, 2, 3))[:, None, None])).sum(dim=(1, 2))
     expected = (projection * follows.sign()[:, None, None]).clamp(min=0)
@@ -142,7 +142,7 @@ def test_guided_backprop_and_deconvnet_follow_their_rules() -> None:
     """One ReLU: guided keeps relu(R) where the unit fired, deconvnet keeps relu(R) everywhere."""
     before = NETWORK.conv(INPUTS).detach()
     upstream = (WEIGHT / CELLS).clamp(min=0)[:, None, None].expand_as(before)
-    back = lambda slope: torch.nn.grad.conv2d_input(INPUTS.shape, NETWORK.conv.weight, slope, 2, 1).detach()  # noqa: E731
+    back = lambda slope: torch.nn.grad.conv2d_input(INPUTS.shape, NETWORK.conv.weight, slope, 2, 1).detach()
     assert_close(ask("guided_backprop", NETWORK, INPUTS, CLASS), back(upstream * (before > 0)), rtol=1e-4, atol=1e-7)
     assert_close(ask("deconvnet", NETWORK, INPUTS, CLASS), back(upstream), rtol=1e-4, atol=1e-7)
 

@@ -127,14 +127,15 @@ def eigen_cam(evidence: Evidence, layer: Layer, *, center: bool = False) -> Floa
     return _first_component(evidence, activation, activation.mean(dim=1), center).clamp(min=0)
 
 
-@method("eigen_grad_cam", needs=[Activation, Gradient], sees=_GRID, paper="Muhammad & Yeasin 2020")
+@method("eigen_grad_cam", needs=[Activation, Gradient], sees=_GRID, paper="Muhammad & Yeasin 2020", signed=True)
 def eigen_grad_cam(evidence: Evidence, layer: Layer, *, center: bool = False) -> Float[Tensor, "batch h w"]:
     """The strongest spatial pattern in gradient times activation, with the sign that speaks for the target.
 
-    center: subtract every channel's mean over the grid first
+    center:  subtract every channel's mean over the grid first
+    returns: signed: negative where the pattern speaks against the target
     """
     product = evidence.gradient(layer) * evidence.activation(layer)
-    return _first_component(evidence, product, product.sum(dim=1), center).clamp(min=0)
+    return _first_component(evidence, product, product.sum(dim=1), center)
 
 
 def _one_per_channel(*, top: int | None = None, layer: Layer | None = None, **_: Any) -> float:
@@ -154,7 +155,8 @@ def score_cam(evidence: Evidence, layer: Layer, *, top: int | None = None) -> Fl
     """
     at_least_one(top=top)
     activation = evidence.activation(layer)
-    chosen = activation.flatten(2).var(dim=2, correction=0).argsort(dim=1, descending=True, stable=True)[:, :top].sort(dim=1).values
+    spread = activation.flatten(2).var(dim=2, correction=0)
+    chosen = spread.argsort(dim=1, descending=True, stable=True)[:, :top].sort(dim=1).values
     activation = torch.take_along_dim(activation, chosen[:, :, None, None], dim=1)
 
     def masked() -> Iterator[Tensor]:

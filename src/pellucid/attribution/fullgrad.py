@@ -16,9 +16,12 @@ from pellucid.values import BiasGradient, Check, InputGradient
 
 LIMIT = 1e-3
 # Where these stand the network is no longer linear piece by piece, and the paper promises nothing.
-CURVED = frozenset(
-    ["GELU", "GELUTanh", "QuickGELU", "NewGELUActivation", "GELUActivation", "QuickGELUActivation", "SiLU", "SiLUActivation", "Swish", "Mish", "Hardswish", "Hardsigmoid", "Sigmoid", "Tanh", "Softplus", "ELU", "SELU", "CELU", "Softmax", "LayerNorm", "LayerNorm2d", "GroupNorm", "InstanceNorm2d", "RMSNorm", "MultiheadAttention", "Attention", "SqueezeExcite", "SqueezeExcitation"]
-)
+CURVED = frozenset({
+    "GELU", "GELUTanh", "QuickGELU", "NewGELUActivation", "GELUActivation", "QuickGELUActivation", "SiLU",
+    "SiLUActivation", "Swish", "Mish", "Hardswish", "Hardsigmoid", "Sigmoid", "Tanh", "Softplus", "ELU", "SELU", "CELU",
+    "Softmax", "LayerNorm", "LayerNorm2d", "GroupNorm", "InstanceNorm2d", "RMSNorm", "MultiheadAttention", "Attention",
+    "SqueezeExcite", "SqueezeExcitation",
+})  # fmt: skip
 
 
 def completeness(evidence: Evidence, values: Tensor, parameters: Mapping[str, Any]) -> list[Check]:
@@ -54,7 +57,7 @@ def fullgrad(evidence: Evidence) -> Float[Tensor, "batch height width"]:
     total = _aggregated(evidence.input_gradient() * evidence.inputs, evidence.size)
     for term in evidence.bias_terms():
         if term.on_grid is not None:
-            total = total + _aggregated(term.on_grid * term.bias[:, None, None], evidence.size)
+            total = total + _aggregated(term.on_grid, evidence.size)
     return total
 
 
@@ -62,8 +65,8 @@ def full_gradient_sum(evidence: Evidence) -> Float[Tensor, "batch"]:
     """<gradient, input> plus <gradient, bias> over every bias: the target itself in a piecewise linear network."""
     total = (evidence.input_gradient() * evidence.inputs).double().flatten(1).sum(dim=1)
     for term in evidence.bias_terms():
-        slope = term.off_grid if term.on_grid is None else term.off_grid + term.on_grid.sum(dim=(-2, -1))
-        total = total + slope.double() @ term.bias.double()
+        on_grid = 0 if term.on_grid is None else term.on_grid.double().flatten(1).sum(dim=1)
+        total = total + term.off_grid.double().sum(dim=1) + on_grid
     return total
 
 

@@ -1,4 +1,4 @@
-"""The gradient with respect to the picture: plain, times the picture, averaged over noise, and with changed ReLU rules."""
+"""The gradient with respect to the picture: plain, times the picture, averaged over noise, with changed ReLU rules."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from pellucid import hooks
 from pellucid.compute.memory import Budget, halving
 from pellucid.engine.edits import Edit, Replace
-from pellucid.engine.recording import Recording, Wanted, additive_bias, gradients, record, score, settled
+from pellucid.engine.recording import Constant, Recording, Wanted, gradients, record, score, settled
 from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.images import baselines
 from pellucid.subject import VisionModel
@@ -69,14 +69,12 @@ class TokenGrid:
 
 @dataclass(frozen=True)
 class BiasTerm:
-    """The constant a module adds per channel, and the target's gradient on the module's output.
+    """The target's gradient on an operation's output, times the constant that the operation adds.
 
-    on_grid:  gradient where the output lies on a grid, None where it does not
-    off_grid: gradient summed over everything else (prefix tokens, windows, vectors)
+    on_grid:  where the output lies on a grid; None where it does not
+    off_grid: summed over everything else (prefix tokens, windows, vectors)
     """
 
-    name: str
-    bias: Float[Tensor, "channel"]
     on_grid: Float[Tensor, "batch channel h w"] | None
     off_grid: Float[Tensor, "batch channel"]
 
@@ -226,11 +224,11 @@ class Evidence:
         return tuple(found)
 
     def bias_terms(self) -> Iterator[BiasTerm]:
-        """Every module that adds a constant, with the target's gradient on its output."""
+        """For every operation that adds a constant, in order of execution, how much that constant contributes."""
         recording = self._recorded(Wanted(biases=True, gradients=True))
-        for name, (output, module) in recording.biases.items():
-            layer = self.layers.entries.get(name) or self.layers.entries[name.split("#")[0]]
-            yield _bias_term(layer, self._natural(recording, output).float(), additive_bias(module), len(self))
+        grids = [layer for layer in self.layers.grid_layers if layer.kind == "tokens"]
+        for constant in recording.constants:
+            yield _bias_term(constant, self._natural(recording, constant.output).float(), len(self), grids)
 
     # -- changed inputs ---------------------------------------------------------------------------------------------
 
@@ -333,7 +331,7 @@ class Evidence:
         if not recording.found:
             kept = [recording.leaf] if recording.wanted.inputs else []
             kept += [*recording.kept.values(), *recording.attention]
-            kept += [output for output, _ in recording.biases.values()]
+            kept += [constant.output for constant in recording.constants]
             unique = list({id(entry): entry for entry in kept if entry.requires_grad}.values())
             found = gradients(recording, unique)
             recording.found.update({id(entry): gradient for entry, gradient in zip(unique, found, strict=True)})
@@ -421,7 +419,9 @@ class Evidence:
         return score(targets, outputs, _unread)
 
     def _gradient_of(self, inputs: Tensor, targets: Sequence[Target], rule: str | None) -> Tensor:
-        recording = record(self.model, inputs, targets, Wanted(gradients=True, inputs=True, rules=rule is not None), self._edits)
+        recording = record(
+            self.model, inputs, targets, Wanted(gradients=True, inputs=True, rules=rule is not None), self._edits
+        )
         if rule is not None:
             self._check_rule(recording, rule)
         (found,) = gradients(recording, [recording.leaf], rule or "natural")
@@ -478,15 +478,20 @@ def _known(tree: LayerTree | None, name: str) -> Layer:
     return tree[name]
 
 
-def _bias_term(layer: Layer, gradient: Tensor, bias: Tensor, batch: int) -> BiasTerm:
-    if layer.kind == "map" and layer.spatial:
-        grid = to_grid(gradient, layer)
-        return BiasTerm(layer.name, bias, grid, grid.new_zeros(grid.shape[:2]))
-    if layer.kind == "tokens":
-        tokens = gradient.transpose(0, 1) if layer.order == "tbc" else gradient
-        return BiasTerm(layer.name, bias, to_grid(gradient, layer), tokens[:, : layer.prefix_tokens].sum(dim=1))
-    channels_last = gradient.movedim(1, -1) if layer.kind == "map" and layer.order == "nchw" else gradient
-    return BiasTerm(layer.name, bias, None, channels_last.reshape(batch, -1, len(bias)).sum(dim=1))
+def _bias_term(constant: Constant, gradient: Tensor, pictures: int, token_layers: Sequence[Layer]) -> BiasTerm:
+    added = constant.added
+    if added.ndim == 1 and not constant.channels_last:
+        added = added.view(-1, *[1] * (gradient.ndim - 2))
+    terms = gradient * added
+    channels = terms.movedim(-1, 1) if constant.channels_last else terms
+    if len(terms) != pictures:  # windows of several pictures, one after the other
+        return BiasTerm(None, channels.movedim(1, -1).reshape(pictures, -1, channels.shape[1]).sum(dim=1))
+    if terms.ndim == 4 and channels.shape[2:] != (1, 1):
+        return BiasTerm(channels, channels.new_zeros(channels.shape[:2]))
+    for layer in token_layers:
+        if terms.ndim == 3 and layer.order == "btc" and layer.shape[0] == terms.shape[1]:
+            return BiasTerm(to_grid(terms, layer), terms[:, : layer.prefix_tokens].sum(dim=1))
+    return BiasTerm(None, channels.flatten(2).sum(dim=2) if channels.ndim > 2 else channels)
 
 
 def _passing(tokens: Tensor) -> Callable[..., Tensor]:

@@ -51,16 +51,17 @@ _EXTENTS = ("window", "stride")
 
 def _check_range(method: str, name: str, value: Any, size: tuple[int, int]) -> None:
     """Raises RequestError for a number that the parameter of that name cannot have."""
-    entries = value if isinstance(value, (tuple, list)) else (value,)
-    if value is None or not all(isinstance(entry, (int, float)) for entry in entries):
+    entries: list[Any] = [*value] if isinstance(value, (tuple, list)) else [value]
+    if not entries or not all(isinstance(entry, (int, float)) for entry in entries):
         return
-    if name in _COUNTS and value < 1:
+    least = min(entries)
+    if name in _COUNTS and least < 1:
         raise RequestError(f"{method}: {name} is {value}; expected a whole number of at least 1.")
-    if name in _NOT_NEGATIVE and value < 0:
+    if name in _NOT_NEGATIVE and least < 0:
         raise RequestError(f"{method}: {name} is {value}; expected 0 or more.")
-    if name in _SHARES and not 0 < value < 1:
+    if name in _SHARES and not 0 < least < 1:
         raise RequestError(f"{method}: {name} is {value}; expected a share between 0 and 1.")
-    if name in _EXTENTS and not all(1 <= entry <= max(size) for entry in entries):
+    if name in _EXTENTS and not (least >= 1 and max(entries) <= max(size)):
         raise RequestError(
             f"{method}: {name} is {value}; expected 1 to {max(size)} pixels, for the model input has {size[0]} x {size[1]}."
         )

@@ -37,13 +37,22 @@ class Wanted:
         return self | other == other
 
 
+@dataclass(frozen=True)
+class Constant:
+    """An operation's output and the constant it added: [channel] (the last axis or the second), or of its shape."""
+
+    output: Tensor
+    added: Tensor
+    channels_last: bool
+
+
 @dataclass
 class Recording:
     """What one pass left behind.
 
     leaf:   the input the gradients refer to
     kept:   layer outputs as the model made them, by name
-    biases: output and bias of every module that adds one, by name
+    constants: what adds one, in order of execution
     scores: the target's value per sample, in the graph when gradients were wanted
     """
 
@@ -53,7 +62,7 @@ class Recording:
     targets: tuple[Target, ...]
     kept: dict[str, Tensor]
     attention: list[Tensor]
-    biases: dict[str, tuple[Tensor, nn.Module]]
+    constants: list[Constant]
     rule: BackwardRule
     wanted: Wanted
     found: dict[int, Tensor] = field(default_factory=dict)  # natural gradients, by id of the kept tensor
@@ -67,13 +76,13 @@ def record(
     reads = {target.reads for target in targets} - {"output"}
     layers = {name: model.layers_at(_size(inputs))[name] for name in wanted.layers | reads}
     kept: dict[str, Tensor] = {}
-    biases: dict[str, tuple[Tensor, nn.Module]] = {}
+    constants: list[Constant] = []
     attention: list[Tensor] = []
     rule = BackwardRule()
     edited = {edit.layer.name: edit for edit in edits}
     addresses = {layer.name for layer in layers.values()} | set(edited)
     names = {address.split("#")[0] for address in addresses}
-    biased = _biased(model.network) if wanted.biases else set[str]()
+    speaking = _speaking(model.network) if wanted.biases else set[str]()
     reader = model.outputs  # may run the model once: not while we watch it
 
     def on_output(name: str, call: int, module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
@@ -86,10 +95,13 @@ def record(
         held = _in_graph(tensor) if wanted.gradients else tensor
         if address in addresses:
             kept[address] = held
-        if name in biased:
-            biases[f"{name}#{call}"] = (held, module)
+        if name in speaking:
+            constants.append(Constant(held, _said(module), channels_last=False))
         # The model goes on with a copy, so that an in-place operation cannot change what is kept.
         return _swapped(output, held.clone())
+
+    def on_constant(output: Tensor, added: Tensor, channels_last: bool) -> None:
+        constants.append(Constant(output, added, channels_last))
 
     def on_attention(probabilities: Tensor) -> None:
         attention.append(probabilities)
@@ -98,12 +110,14 @@ def record(
         stack.enter_context(hooks.guest(model.network))
         stack.enter_context(torch.inference_mode(False) if wanted.gradients else torch.inference_mode())
         stack.enter_context(torch.set_grad_enabled(wanted.gradients))
-        if names | biased:
-            stack.enter_context(hooks.watched(model.network, sorted(names | biased), on_output))
+        if names | speaking:
+            stack.enter_context(hooks.watched(model.network, sorted(names | speaking), on_output))
         if wanted.rules:
             stack.enter_context(hooks.switchable_rectifiers(rule))
         if wanted.attention:
             stack.enter_context(hooks.captured_attention(on_attention))
+        if wanted.biases:  # innermost: what it hands over has to lie in the graph that the others made
+            stack.enter_context(hooks.captured_constants(on_constant))
         leaf = inputs.detach().to(model.dtype)
         # In a frozen model only the input can start the graph that attention and biases are to lie in.
         rooted = wanted.inputs or (wanted.gradients and (wanted.attention or wanted.biases))
@@ -113,7 +127,7 @@ def record(
         outputs = reader.read(raw, len(inputs))
         resolved = settled(targets, outputs)
         scores = score(resolved, outputs, lambda name: to_grid(kept[layers[name].name], layers[name]).float())
-    return Recording(leaf, outputs, scores, resolved, kept, attention, biases, rule, wanted)
+    return Recording(leaf, outputs, scores, resolved, kept, attention, constants, rule, wanted)
 
 
 def settled(targets: Sequence[Target], outputs: Tensor) -> tuple[Target, ...]:
@@ -180,40 +194,13 @@ def _swapped(output: Any, tensor: Tensor) -> Any:
     return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
 
-def _biased(network: nn.Module) -> set[str]:
-    """Modules that add a constant: convolutions and linear maps with bias, batch norms, whatever says so itself."""
-    return {
-        name
-        for name, module in network.named_modules()
-        if hasattr(module, "additive_bias")
-        or isinstance(module, _BATCH_NORMS)
-        or (isinstance(module, _AFFINE) and module.bias is not None)
-    }
+def _speaking(network: nn.Module) -> set[str]:
+    """Modules of the user's own that add a constant and say so with a method `additive_bias()`."""
+    return {name for name, module in network.named_modules() if hasattr(module, "additive_bias")}
 
 
-_AFFINE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
-
-def additive_bias(module: nn.Module) -> Tensor:
-    """The constant a module adds per channel: its bias, or beta - gamma * mean / deviation of a batch norm.
-
-    A module of the user's own says it with a method `additive_bias()`.
-    """
-    own = getattr(module, "additive_bias", None)
-    if own is not None:
-        return own().detach().float()
-    if isinstance(module, _BATCH_NORMS):
-        mean, variance = module.running_mean, module.running_var
-        assert mean is not None
-        assert variance is not None
-        slope = (variance.float() + module.eps).rsqrt()
-        if module.affine:
-            slope = slope * module.weight.float()
-        bias = module.bias.float() if module.affine else torch.zeros_like(slope)
-        return (bias - slope * mean.float()).detach()
-    assert isinstance(module.bias, Tensor)
-    return module.bias.detach().float()
+def _said(module: Any) -> Tensor:
+    return module.additive_bias().detach().float()
 
 
 def _size(inputs: Tensor) -> tuple[int, int]:
