@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pellucid.results import Heatmaps as Heatmaps
     from pellucid.results import Score as Score
     from pellucid.results import Truth as Truth
-    from pellucid.results import open_explanation as open
+    from pellucid.results import open_explanation as open  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from pellucid.stories.maps import attribute as attribute
     from pellucid.stories.measure import evaluate as evaluate
     from pellucid.stories.picture import explain as explain

@@ -35,8 +35,7 @@ def test_fullgrad_stays_the_same_within_one_linear_region() -> None:
     network, inputs = relu_mlp(), pictures(1, 5, 7)
     step = 1e-5 * pictures(1, 5, 7, seed=9)
     near, far = (
-        [term.off_grid for term in evidence_of(network, here, 2).bias_terms()]
-        for here in (inputs, inputs + step)
+        [term.off_grid for term in evidence_of(network, here, 2).bias_terms()] for here in (inputs, inputs + step)
     )
     assert len(near) == len(far) == 2
     for term, same in zip(near, far, strict=True):

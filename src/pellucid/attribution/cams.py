@@ -83,8 +83,9 @@ def smooth_grad_cam_pp(
     if channels is not None or neurons is not None:
         whole = parts.sum(dim=(1, 2, 3))
         shares = torch.where(whole == 0, 0, inside.sum(dim=(1, 2, 3)) / whole)
-        listed = ", ".join(f"{share:.0%}" for share in shares.tolist())
-        evidence.note(f"The chosen neurons of {layer.name} hold {listed} of the whole Smooth Grad-CAM++ map.")
+        low, high = f"{float(shares.min()):.0%}", f"{float(shares.max()):.0%}"
+        share = low if low == high else f"{low} to {high}"
+        evidence.note(f"The chosen neurons of {layer.name} hold {share} of the whole Smooth Grad-CAM++ map.")
     return inside.sum(dim=1).clamp(min=0)
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.attribution.parameters import at_least_one
+from pellucid.attribution.parameters import at_least_one, at_least_zero
 from pellucid.engine import Evidence
 from pellucid.registry import method
 from pellucid.values import Check, InputGradient
@@ -52,25 +52,27 @@ def completeness(evidence: Evidence, values: Tensor, parameters: Mapping[str, An
     promise=completeness,
 )
 def integrated_gradients(
-    evidence: Evidence, *, steps: int = 50, baseline: str = "black", most_steps: int = 200
+    evidence: Evidence, *, steps: int = 50, baseline: str = "black", tolerance: float = WIDE, most_steps: int = 200
 ) -> Float[Tensor, "batch 3 height width"]:
     """What each pixel contributes to the rise of the target on the straight way from a baseline to the picture.
 
     steps:      points of the Gauss-Legendre rule along the way, one gradient each
     baseline:   where the way begins; black is zeros where the model has no preprocessing
-    most_steps: a picture whose map misses completeness by more than 5 % is done again with twice the steps, up to this
+    tolerance:  a picture whose map misses completeness by more than this part is done again with twice the steps
+    most_steps: where doubling stops
     returns:    (input - baseline) times the mean gradient; sums to target(picture) - target(baseline)
     """
     at_least_one(steps=steps)
+    at_least_zero(tolerance=tolerance)
     start = evidence.fill(baseline)
     shared = _difference(evidence, baseline)
     values = _integral(evidence, start, steps)
-    wide = _gap(values, shared) > WIDE
+    wide = _gap(values, shared) > tolerance
     while wide.any() and 2 * steps <= most_steps:
         steps *= 2
         # Pictures that were close enough keep their map, so that it does not depend on their neighbours in the batch.
         values = torch.where(wide[:, None, None, None], _integral(evidence, start, steps), values)
-        wide = _gap(values, shared) > WIDE
+        wide = _gap(values, shared) > tolerance
     if wide.any():
         evidence.note(
             f"Integrated gradients miss completeness by up to {_gap(values, shared).max():.0%} with {steps} steps; "

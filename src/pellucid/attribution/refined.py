@@ -39,9 +39,9 @@ def refined_occlusion(
     window:   side of the small window in pixels; None is an eighth of the shorter side
     closer:   how many small windows; every one costs a pass
     baseline: what covers the window
-    returns:  fall of the log probability where the target is a class, else of the target itself. On the testbed's CNN the
-              maximum hits the deciding part in 97 % of scenes (80 scenes of seed 950); with the logit and blur, which is
-              what `occlusion` does, in 83 %
+    returns:  fall of the log probability where the target is a class, else of the target itself. On the testbed's CNN
+              the maximum hits the deciding part in 97 % of scenes (80 scenes of seed 950); with the logit and blur,
+              which is what `occlusion` does, in 83 %
     """
     if closer < 0:
         raise RequestError(f"closer={closer}; expected 0 or more small windows.")
@@ -90,14 +90,16 @@ class _Places:
 
     def counts(self, chosen: Int[Tensor, "batch place"]) -> Float[Tensor, "batch height width"]:
         """How many of the chosen windows cover each pixel."""
-        return torch.stack([sum(self.mask(place).float() for place in row) for row in chosen.tolist()])
+        return torch.stack(
+            [torch.stack([self.mask(place) for place in row]).float().sum(dim=0) for row in chosen.tolist()]
+        )
 
     def spread(
         self, values: Float[Tensor, "batch place"], chosen: Int[Tensor, "batch place"]
     ) -> Float[Tensor, "batch height width"]:
         """Each window's value on its pixels, averaged where windows overlap, 0 where there is none."""
         sums = torch.stack([
-            sum(value * self.mask(place).to(values.device) for value, place in zip(row, places, strict=True))
+            torch.stack([value * self.mask(place).to(values.device) for value, place in zip(row, places, strict=True)]).sum(dim=0)
             for row, places in zip(values, chosen.tolist(), strict=True)
         ])  # fmt: skip
         return sums / self.counts(chosen).clamp(min=1).to(values.device)

@@ -57,8 +57,9 @@ def lime(
         coefficients, fit = _ridge(choices, answers, weights, ridge)
         painted.append(coefficients[numbers])
         fits.append(fit)
-    listed = ", ".join(f"{fit:.2f}" for fit in fits)
-    evidence.note(f"LIME's linear model explains {listed} of the weighted variance (R²) of the scores.")
+    low, high = f"{min(fits):.2f}", f"{max(fits):.2f}"
+    fit = low if low == high else f"{low} to {high}"
+    evidence.note(f"LIME's linear model explains {fit} of the weighted variance (R²) of the scores.")
     return torch.stack(painted).to(evidence.inputs)
 
 

@@ -36,7 +36,8 @@ def run(out: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
                 continue
             mine.append(told.result)
             story = told.result.story
-            console.print(Text.assemble(f"  {story.frame.name}: ", (story.answer.text, "bold"), ". ", (story.headline, "dim")))
+            answer = (story.answer.text, "bold")
+            console.print(Text.assemble(f"  {story.frame.name}: ", answer, ". ", (story.headline, "dim")))
         done += mine
         sections.append(Section(chapter.heading, chapter.words, tuple(card(one) for one in mine)))
     index = write_index(

@@ -16,7 +16,8 @@ def pointing_table(result: Pointing) -> RenderableType:
     for column in ("grown by 1 px", "ungrown", "shown first"):
         table.add_column(column, justify="right")
     first = result.first
-    table.add_row(Text("shown first", style="bold green"), f"[bold]{first['grown']:.3f}[/]", f"{first['ungrown']:.3f}", "")
+    lead_row = Text("shown first", style="bold green")
+    table.add_row(lead_row, f"[bold]{first['grown']:.3f}[/]", f"{first['ungrown']:.3f}", "")
     for name, row in result.rows.items():
         count = str(result.chosen[name]) if name in result.chosen else ""
         table.add_row(name, f"{row['grown']:.3f}", f"{row['ungrown']:.3f}", count)

@@ -14,9 +14,13 @@ app = typer.Typer(help="The rendered world where the right answer is known, and 
 
 @app.command()
 def train(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which nets; all that are shipped where none is named.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Which nets; all that are shipped if none is named.")
+    ] = None,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for the weights. Default: where pellucid keeps its own.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the weights. Default: where pellucid keeps its own.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Fewer updates than the recipe's, for a trial.")] = None,
     pool: Annotated[int | None, typer.Option(min=64, help="Fewer pictures than the recipe's, for a trial.")] = None,
     as_json: Json = False,

@@ -63,7 +63,7 @@ def _check_range(method: str, name: str, value: Any, size: tuple[int, int]) -> N
         raise RequestError(f"{method}: {name} is {value}; expected a share between 0 and 1.")
     if name in _EXTENTS and not (least >= 1 and max(entries) <= max(size)):
         raise RequestError(
-            f"{method}: {name} is {value}; expected 1 to {max(size)} pixels, for the model input has {size[0]} x {size[1]}."
+            f"{method}: {name} is {value}; expected 1 to {max(size)} pixels: the model input has {size[0]} x {size[1]}."
         )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pellucid.engine import Evidence, look
 from pellucid.engine.maps import compute, layer_for, refuse_if_unavailable
+from pellucid.errors import RequestError
 from pellucid.registry import claim_test, find_method
 from pellucid.results import Claim
 from pellucid.subject import VisionModel
@@ -143,6 +144,8 @@ def claim_input(model: VisionModel, claim: Claim) -> Float[Tensor, "1 channel he
     kept = claim.arguments.get("input")
     if kept is not None:
         return model.check_input(torch.as_tensor(np.asarray(kept))[None])
+    if claim.frame is None:
+        raise RequestError("This claim is about no picture of its own, so its test has nothing to run on.")
     return model.prepare([claim.frame])
 
 

@@ -80,8 +80,8 @@ def removed(topic: Topic, mask: Bool[np.ndarray, "h w"], fill: str = FILL) -> Cl
     if claim.verdict == check.REFUTED:
         return _denied(claim, (
             "The map points at {region}, {part}, but with that {gone} {target} goes from "
-            f"{_figure(topic, 'before')} to {_figure(topic, 'after')}, no further than with a random region of the same "
-            f"shape ({_figure(topic, 'random_worst')})."
+            f"{_figure(topic, 'before')} to {_figure(topic, 'after')}, no further than with a random region of the "
+            f"same shape ({_figure(topic, 'random_worst')})."
         ))  # fmt: skip
     return claim
 
@@ -110,8 +110,9 @@ def separated(topic: Topic, contrast: Contrast, mask: Bool[np.ndarray, "h w"], f
     second = "({second:.0%})" if _is_probability(topic) else "({second:.2f})"
     words = {**_region_words(topic, mask, fill), "runner": topic.model.labels.name(int(contrast.that))}
     template = (
-        f"The runner-up is “{{runner}}” {second}. What separates the two most is {{region}}: with that {{gone}}, the lead "
-        "shrinks from {lead:.1f} to {lead_after:.1f}; with random regions of the same shape it is {lead_random:.1f}."
+        f"The runner-up is “{{runner}}” {second}. What separates the two most is {{region}}: with that {{gone}}, the "
+        "lead shrinks from {lead:.1f} to {lead_after:.1f}; "
+        "with random regions of the same shape it is {lead_random:.1f}."
     )
     claim = topic.claim("separates", "runner_up", template, words, {"contrast": contrast, "mask": mask, "fill": fill})
     if claim.verdict == check.REFUTED:

@@ -79,7 +79,8 @@ def photographs() -> list[Frame]:
 
 
 def _birds_cnn() -> Chapter:
-    return _birds("testbed:cnn", "cnn", "A small convolutional net names rendered birds. What decides is known, and shown beside.")
+    words = "A small convolutional net names rendered birds. What decides is known, and shown beside."
+    return _birds("testbed:cnn", "cnn", words)
 
 
 def _birds_vit() -> Chapter:
@@ -105,5 +106,5 @@ def _digits() -> Chapter:
              read(pictures[index].permute(1, 2, 0).numpy(), name=f"digit {int(labels[index])}"))
         for index in chosen
     )  # fmt: skip
-    return Chapter("Handwritten digits", "A small net reads digits that it never saw in training.", "testbed:digits", items)
-
+    words = "A small net reads digits that it never saw in training."
+    return Chapter("Handwritten digits", words, "testbed:digits", items)

@@ -54,7 +54,8 @@ class Outcome:
             "done": [
                 {
                     "source": one.source, "page": str(one.page), "sheet": str(one.page.with_suffix(".png")),
-                    "record": str(one.page.with_suffix(".json")), "resumed": one.resumed, "answer": one.story.answer.label,
+                    "record": str(one.page.with_suffix(".json")), "resumed": one.resumed,
+                    "answer": one.story.answer.label,
                     "probability": one.story.answer.probability, "target": one.story.target_name,
                     "method": one.story.choice.method, "beats_controls": one.story.choice.beats_controls,
                     "claims": [claim.text for claim in one.story.claims], "passes": one.story.cost.get("passes"),
@@ -84,8 +85,8 @@ def prepare(
 
     methods: names with commas between; target: a class name, or its number
 
-    Raises UnknownMethod, MethodUnavailable, UnknownLayer, UnknownClass, LoadError, RequestError, and ImageError where not
-    one picture is there.
+    Raises UnknownMethod, MethodUnavailable, UnknownLayer, UnknownClass, LoadError, RequestError, and ImageError where
+    not one picture is there.
     """
     names = _names(methods)
     for name in names or ():

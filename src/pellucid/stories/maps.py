@@ -57,7 +57,7 @@ def attribute(
                 output, or a list with one per picture
     layer:      a name or a Layer, for methods that explain at one; None takes the model's default
     memory:     GiB that may be held; None is a quarter of what is free
-    parameters: the method's own (`steps=`, `samples=`, `window=` and so on); with several methods each takes those it has
+    parameters: the method's own (`steps=`, `samples=`, `window=` and so on); of several methods each takes what it has
 
     Values are float32 [batch height width] at model input size in the unit and sign of the paper. Raises UnknownMethod,
     UnknownLayer, MethodUnavailable, TargetError, ImageError, ShapeError, RequestError.

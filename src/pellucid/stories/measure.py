@@ -49,7 +49,8 @@ def evaluate(
         raise RequestError("The pictures became inputs of several sizes; measure them one at a time.")
     (batch,) = batches
     if len(heat) != len(batch):
-        raise ShapeError("Heatmaps.values", got=tuple(heat.values.shape), expected=f"{len(batch)} maps, one per picture")
+        expected = f"{len(batch)} maps, one per picture"
+        raise ShapeError("Heatmaps.values", got=tuple(heat.values.shape), expected=expected)
     offered = _Offered(under_study, batch, heat, truth, memory)
     return [_measured(metric, offered, parameters) for metric in asked]
 
@@ -93,7 +94,9 @@ class _Offered:
     def _remake(self, model: VisionModel) -> Tensor:
         """The same map for another model."""
         method = find_method(self.heat.method)
-        layer = layer_for(model, method, self.heat.layer, tuple(self.batch.inputs.shape[-2:]))
+        layer = layer_for(
+            model, method, self.heat.layer, (int(self.batch.inputs.shape[-2]), int(self.batch.inputs.shape[-1]))
+        )
         evidence = look(
             model, self.batch.inputs, list(self.heat.targets), needs=method.needs, layers=[layer] if layer else (),
             seed=self.heat.seed, memory=self.memory,
@@ -115,4 +118,5 @@ def _check_parameters(asked: Sequence[Metric], parameters: dict[str, Any]) -> No
     known = {name for metric in asked for name in inspect.signature(metric.function).parameters if name not in offered}
     for name in parameters:
         if name not in known:
-            raise RequestError(f"There is no parameter {name!r}. These measures have: {', '.join(sorted(known)) or 'none'}.")
+            listing = ", ".join(sorted(known)) or "none"
+            raise RequestError(f"There is no parameter {name!r}. These measures have: {listing}.")

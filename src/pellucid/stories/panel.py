@@ -144,9 +144,10 @@ def _default(usable: Mapping[str, Method], size: tuple[int, int], budget: float,
     else:
         dropped.append("The budget leaves out the perturbation map, which asks the model itself what matters.")
     if not steps:
+        least = default_cost(usable["refined_occlusion"], size, closer=0) + shared
         raise RequestError(
-            f"A budget of {budget:.0f} passes is too small for this model: a black box is explained by covering parts of "
-            f"the picture, which takes at least {default_cost(usable['refined_occlusion'], size, closer=0) + shared:.0f} passes."
+            f"A budget of {budget:.0f} passes is too small for this model: a black box is explained by covering parts "
+            f"of the picture, which takes at least {least:.0f} passes."
         )
     spent = shared + sum(step.passes for step in steps)
     for name in DEARER:

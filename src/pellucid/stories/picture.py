@@ -1,4 +1,4 @@
-"""Why the model said what it said about one picture: several maps, the most faithful first, and sentences that were tested."""
+"""Why the model said what it said about one picture: maps, the most faithful first, and sentences that were tested."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pellucid.trust.localisation import hits, overlaps
 from pellucid.values import Class, Contrast, Layer, Target, Text
 
 # Even steps of the side of the region changed: close together where the few pixels lie that matter. Areas over the side
-# chose maps that hit the deciding part in 99 % (CNN) and 88 % (ViT) of 48 scenes, areas over the fraction in 99 and 82 %.
+# chose maps that hit the deciding part in 99 % (CNN) and 88 % (ViT) of 48 scenes; over the fraction in 99 and 82 %.
 FRACTIONS = tuple((step / (POINTS - 1)) ** 2 for step in range(POINTS))
 REGIONS = FRACTIONS[1:5]  # how much of the picture a sentence may speak of: 2, 8, 18 or 33 %
 SHOWN_CLASSES = 5
@@ -115,14 +115,17 @@ def explain_one(
 ) -> Explanation:
     """The Explanation of one picture that is model input already (a Batch of one)."""
     started = time.perf_counter()
-    seen = rank_maps(model, picture, target=target, methods=methods, layer=layer, budget=budget, seed=seed, memory=memory)
+    seen = rank_maps(
+        model, picture, target=target, methods=methods, layer=layer, budget=budget, seed=seed, memory=memory
+    )  # fmt: skip
     panel, evidence, curves, choice, ordered = seen.panel, seen.evidence, seen.curves, seen.choice, seen.maps
     outputs = evidence.output()
     notes = list(seen.notes)
     scores = (*_scores(curves, [heat.method for heat in ordered]), *_against_truth(ordered, picture, truth))
     predictions = _predictions(model, outputs)
     topic = Topic(
-        model=model, frame=picture.frames[0], target=evidence.targets[0], target_name=model.target_name(evidence.targets[0]),
+        model=model, frame=picture.frames[0], target=evidence.targets[0],
+        target_name=model.target_name(evidence.targets[0]),
         seed=seed, unit="probability" if has_probability(evidence.targets) else "score",
         input=picture.inputs[0].cpu().numpy() if picture.given or model.preprocess is None else None,
     )  # fmt: skip
@@ -184,8 +187,8 @@ def rank_maps(
             refuse_if_unavailable(model, method)
     layers = [address for method in asked if (address := _layer_or_none(model, method, layer, size))]
     evidence = look(
-        model, picture.inputs, None if target is None else [target], needs=needs_of(asked), layers=dict.fromkeys(layers),
-        seed=seed, memory=memory,
+        model, picture.inputs, None if target is None else [target], needs=needs_of(asked),
+        layers=dict.fromkeys(layers), seed=seed, memory=memory,
     )  # fmt: skip
     evidence.output()
     notes: list[str] = [*panel.dropped]
@@ -247,7 +250,8 @@ def _choose(maps: Mapping[str, Heatmaps], curves: Curves | None, panel: Plan) ->
     margins = {name: gain[best] - gain[_control(name)] for name in CONTROLS}
     beats = all(margin > 0 for margin in margins.values()) and maps[best].passed(0)
     rivals = [name for name in scored if maps[name].passed(0)] or scored
-    winners = [max(rivals, key=lambda name, at=at: float(curves.gain(name)[at])) for at in range(len(curves.fills))]
+    per_fill = {name: curves.gain(name)[:, 0].tolist() for name in rivals}
+    winners = [max(rivals, key=lambda name, at=at: per_fill[name][at]) for at in range(len(curves.fills))]
     table = [_row(curves, name, control=False, passed=maps[name].passed(0)) for name in ranked]
     table += [_row(curves, _control(name), control=True, passed=True) for name in CONTROLS]
     return Choice(
@@ -283,13 +287,14 @@ def _reason(best: str, margins: Mapping[str, float], beats: bool, passed: bool) 
         least = min(margins, key=lambda name: margins[name])
         return (
             f"Of the maps that were scored, {best} follows the model best: its insertion less deletion is higher by "
-            f"{margins['random']:.2f} than a random map's, and by {margins[least]:.2f} than that of the best control ({least})."
+            f"{margins['random']:.2f} than a random map's, and by {margins[least]:.2f} than that of the best control "
+            f"({least})."
         )
     unbeaten = [name for name, margin in margins.items() if margin <= 0]
     names = {"random": "a random map", "centre": "the picture's centre", "edge": "the picture's edges"}
     return (
-        f"No map explains this answer better than {' and '.join(names[name] for name in unbeaten)}, which know nothing of "
-        f"the model. {best} is shown first because it scored highest, but it should not be relied on."
+        f"No map explains this answer better than {' and '.join(names[name] for name in unbeaten)}, which know "
+        f"nothing of the model. {best} is shown first because it scored highest, but it should not be relied on."
     )
 
 

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -57,7 +58,8 @@ class Request:
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Request:
         methods = record.get("methods")
-        return cls(**{**record, "methods": tuple(methods) if methods is not None else None})
+        values: dict[str, Any] = {**record, "methods": tuple(methods) if methods is not None else None}
+        return cls(**values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +104,13 @@ def batches_of(model: VisionModel, images: Pictures) -> list[Batch]:
     frames = read_many(cast(Any, images))
     if not frames:
         raise RequestError("There is no picture to explain.")
-    return [batch for batch in _grouped(model, frames)]
+    return list(_grouped(model, frames))
 
 
 def read(source: Pictures, *, limit_megapixels: float = 100) -> Frame | list[Frame]:
     """One picture as a Frame; a list of pictures, a folder or a glob as a list of Frames.
 
-    source: a path, the bytes of an image file, a Pillow image, a NumPy array or a torch tensor of pixels; a list of them
+    source: a path, the bytes of an image file, a Pillow image, a NumPy array or a torch tensor of pixels; or a list
 
     Raises ImageError, which names the picture, what is wrong with it and what to do.
     """
@@ -122,8 +124,8 @@ def is_single(images: Pictures) -> bool:
     if isinstance(images, Tensor):
         return images.ndim == 3 or (images.ndim == 4 and len(images) == 1)
     if isinstance(images, (str, os.PathLike)):
-        path = os.fspath(images)
-        return not os.path.isdir(path) and (os.path.isfile(path) or not glob.has_magic(path))
+        path = Path(images)
+        return not path.is_dir() and (path.is_file() or not glob.has_magic(str(path)))
     one = (Frame, bytes, bytearray, memoryview)
     return isinstance(images, one) or hasattr(images, "__array__") or not isinstance(images, Iterable)
 

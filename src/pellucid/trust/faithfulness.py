@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +19,7 @@ from pellucid.results import Heatmaps, Score
 from pellucid.values.seed import Seed
 from pellucid.values.target import Class, Predicted, Probability, Target, Text
 
+Better = Literal["higher", "lower"]
 CONTROLS = ("random", "centre", "edge")
 FILLS = ("blur", "mean", "noise")
 
@@ -26,8 +29,8 @@ class Curves:
     """The score as the picture goes, most important pixels first, and as it comes back in the same order.
 
     fractions: part of the picture changed at each point, 0 to 1
-    over:      what areas are taken over: the `fraction` of the picture changed, as Petsiuk et al. do, or the `side` of a
-               square of that size (its square root), so that the few pixels that matter most weigh more
+    over:      what areas are taken over: the `fraction` of the picture changed, as Petsiuk et al. do, or the `side` of
+               a square of that size (its square root), so that the few pixels that matter most weigh more
     deletion, insertion: per map, float [fill batch point]
     unit:      what the score is: `probability`, or `score` for targets that have none
     """
@@ -212,7 +215,7 @@ def check_belongs(evidence: Evidence, heat: Heatmaps) -> None:
 
 
 def _measured(
-    evidence: Evidence, heat: Heatmaps, order: str, better: str, fractions: Sequence[float], fills: Sequence[str],
+    evidence: Evidence, heat: Heatmaps, order: str, better: Better, fractions: Sequence[float], fills: Sequence[str],
     seed: int | None,
 ) -> Score:  # fmt: skip
     check_belongs(evidence, heat)
@@ -224,7 +227,7 @@ def _measured(
 
 
 def score_of(
-    curves: Curves, name: str, order: str, better: str, control_names: Mapping[str, str], notes: tuple[str, ...] = ()
+    curves: Curves, name: str, order: str, better: Better, control_names: Mapping[str, str], notes: tuple[str, ...] = ()
 ) -> Score:
     """The Score of one map of `curves`: order is `deletion`, `insertion` or `gain` (insertion less deletion)."""
 
@@ -258,11 +261,6 @@ def score_of(
 
 def _checked(fractions: Sequence[float]) -> tuple[float, ...]:
     points = tuple(float(fraction) for fraction in fractions)
-    if (
-        len(points) < 2
-        or points[0] != 0
-        or points[-1] != 1
-        or any(a >= b for a, b in zip(points, points[1:], strict=False))
-    ):
+    if len(points) < 2 or points[0] != 0 or points[-1] != 1 or any(a >= b for a, b in pairwise(points)):
         raise RequestError(f"fractions={points}; expected rising numbers from 0 to 1, both included.")
     return points

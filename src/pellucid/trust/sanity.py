@@ -1,4 +1,4 @@
-"""Does a map depend on what the model has learned? A map that survives the loss of all weights shows the picture only."""
+"""Does a map depend on what the model has learned? A map that outlives all weights shows the picture only."""
 
 from __future__ import annotations
 
