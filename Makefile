@@ -48,7 +48,7 @@ bench: .venv/.setup  ## speed against Captum and pytorch-grad-cam; writes benchm
 	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 pointing: .venv/.setup  ## how often the map shown first hits the part that decides, on fresh scenes
-	$(BIN)/python benchmarks/pointing.py $(ARGS)
+	for model in cnn vit; do $(BIN)/pellucid testbed evaluate --model testbed:$$model --scenes 200 $(ARGS) || exit; done
 
 docs: .venv/.setup  ## the pages as static HTML in site/
 	$(BIN)/python docs/build.py $(ARGS)

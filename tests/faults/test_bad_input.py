@@ -1,4 +1,4 @@
-"""Everything a user can get wrong, in one table: each row gives a clear error of ours, through Python and the terminal."""
+"""Everything a user can get wrong, in one table: each row gives a clear error of ours."""
 
 from __future__ import annotations
 
@@ -120,17 +120,38 @@ PICTURES = [
 INPUTS = [
     Row("three dimensions", lambda _: pl.attribute(model(), tensor()[0], "gradient"), errors.PellucidError, ()),
     Row("five dimensions", lambda _: pl.attribute(model(), tensor()[None], "gradient"), errors.PellucidError, ("3",)),
-    Row("channels last", lambda _: pl.attribute(model(), tensor().permute(0, 2, 3, 1), "gradient"), errors.ShapeError,
-        ("permute(0, 3, 1, 2)",)),
-    Row("whole numbers", lambda _: pl.attribute(model(), (tensor() * 9).to(torch.uint8), "gradient"), errors.PellucidError,
-        ("float",)),
-    Row("an empty batch", lambda _: pl.attribute(model(), tensor()[:0], "gradient"), errors.ShapeError, ("none of them 0",)),
+    Row(
+        "channels last",
+        lambda _: pl.attribute(model(), tensor().permute(0, 2, 3, 1), "gradient"),
+        errors.ShapeError,
+        ("permute(0, 3, 1, 2)",),
+    ),
+    Row(
+        "whole numbers",
+        lambda _: pl.attribute(model(), (tensor() * 9).to(torch.uint8), "gradient"),
+        errors.PellucidError,
+        ("float",),
+    ),
+    Row(
+        "an empty batch",
+        lambda _: pl.attribute(model(), tensor()[:0], "gradient"),
+        errors.ShapeError,
+        ("none of them 0",),
+    ),
     Row("not finite", lambda _: pl.attribute(model(), tensor() / 0, "gradient"), errors.ShapeError, ("finite",)),
-    Row("a size the model cannot take", lambda _: pl.attribute(pl.wrap(fixed()), torch.randn(1, 3, 9, 9), "gradient", target=0),
-        errors.ModelError, ("input_size",)),
-    Row("pictures without preprocessing", lambda _: pl.attribute(pl.wrap(Twin()), np.zeros((9, 9, 3), np.uint8), "gradient"),
-        errors.PreprocessError, ("pl.wrap(model, preprocess=pl.Preprocess(",)),
-]  # fmt: skip
+    Row(
+        "a size the model cannot take",
+        lambda _: pl.attribute(pl.wrap(fixed()), torch.randn(1, 3, 9, 9), "gradient", target=0),
+        errors.ModelError,
+        ("input_size",),
+    ),
+    Row(
+        "pictures without preprocessing",
+        lambda _: pl.attribute(pl.wrap(Twin()), np.zeros((9, 9, 3), np.uint8), "gradient"),
+        errors.PreprocessError,
+        ("pl.wrap(model, preprocess=pl.Preprocess(",),
+    ),
+]
 
 
 def fixed() -> nn.Module:
@@ -188,8 +209,12 @@ def perceptron() -> Any:
 METHODS = [
     Row("no such method", running("gradcam"), errors.UnknownMethod, ("gradcam", "Nearest: grad_cam")),
     Row("no method at all", running([]), errors.RequestError, ("pellucid methods",)),
-    Row("no such metric", lambda _: pl.evaluate(model(), tensor(), pl.attribute(model(), tensor(), "gradient"), ["delete"]),
-        errors.UnknownMethod, ("deletion",)),
+    Row(
+        "no such metric",
+        lambda _: pl.evaluate(model(), tensor(), pl.attribute(model(), tensor(), "gradient"), ["delete"]),
+        errors.UnknownMethod,
+        ("deletion",),
+    ),
     Row("no such layer", running("grad_cam", layer="secnd"), errors.UnknownLayer, ("Nearest: second",)),
     Row("a layer without a grid", running("grad_cam", layer="head"), errors.PellucidError, ("head",)),
     Row("no such parameter", running("integrated_gradients", stepz=3), errors.RequestError, ("stepz", "steps")),
@@ -200,7 +225,9 @@ METHODS = [
     Row("a window larger than the picture", running("occlusion", window=500), errors.RequestError, ("window",)),
     Row("a stride of nothing", running("occlusion", stride=0), errors.RequestError, ("stride",)),
     Row("an unknown baseline", running("occlusion", baseline="plaid"), errors.RequestError, ("plaid",)),
-    Row("gradients of a black box", running("gradient", black_box), errors.MethodUnavailable, ("black box", "occlusion")),
+    Row(
+        "gradients of a black box", running("gradient", black_box), errors.MethodUnavailable, ("black box", "occlusion")
+    ),
     Row("layers of a black box", running("grad_cam", black_box), errors.MethodUnavailable, ("black box",)),
     Row("a CAM of a perceptron", running("grad_cam", perceptron), errors.MethodUnavailable, ("grid",)),
     Row("attention of a CNN", running("attention_rollout"), errors.MethodUnavailable, ("no attention",)),
@@ -209,9 +236,13 @@ METHODS = [
     Row("no memory", running("gradient", memory=0), errors.RequestError, ("memory",)),
     Row("negative memory", running("gradient", memory=-2), errors.RequestError, ("memory",)),
     Row("a budget for nothing", lambda _: pl.explain(model(), photo(), budget=0), errors.RequestError, ("budget",)),
-    Row("maps of other pictures", lambda _: pl.evaluate(model(), tensor(2), pl.attribute(model(), tensor(), "gradient"), ["deletion"]),
-        errors.ShapeError, ()),
-]  # fmt: skip
+    Row(
+        "maps of other pictures",
+        lambda _: pl.evaluate(model(), tensor(2), pl.attribute(model(), tensor(), "gradient"), ["deletion"]),
+        errors.ShapeError,
+        (),
+    ),
+]
 
 # -- models ---------------------------------------------------------------------------------------------------------
 
@@ -245,24 +276,46 @@ class Trap:
 MODELS = [
     Row("not a model", lambda _: pl.wrap(7), errors.ModelError, ("int",)),
     Row("no such activation", lambda _: pl.wrap(Twin(), activation="tanh"), errors.ModelError, ("tanh", "sigmoid")),
-    Row("too few labels", lambda _: pl.attribute(pl.wrap(Twin(), labels=["a"]), tensor(), "gradient"), errors.ModelError,
-        ("1 labels for a model of 5 classes",)),
-    Row("an ambiguous answer", lambda _: pl.attribute(pl.wrap(Ambiguous()), tensor(), "gradient"), errors.AmbiguousOutput,
-        ("first: [", "5]", "output=KEY")),
-    Row("an answer per pixel", lambda _: pl.attribute(pl.wrap(Dense()), tensor(), "gradient"), errors.ModelError,
-        ("a value per place",)),
+    Row(
+        "too few labels",
+        lambda _: pl.attribute(pl.wrap(Twin(), labels=["a"]), tensor(), "gradient"),
+        errors.ModelError,
+        ("1 labels for a model of 5 classes",),
+    ),
+    Row(
+        "an ambiguous answer",
+        lambda _: pl.attribute(pl.wrap(Ambiguous()), tensor(), "gradient"),
+        errors.AmbiguousOutput,
+        ("first: [", "5]", "output=KEY"),
+    ),
+    Row(
+        "an answer per pixel",
+        lambda _: pl.attribute(pl.wrap(Dense()), tensor(), "gradient"),
+        errors.ModelError,
+        ("a value per place",),
+    ),
     Row("an unknown source", lambda _: pl.load("tim:resnet18"), errors.LoadError, ("timm",)),
     Row("no source", lambda _: pl.load(""), errors.LoadError, ()),
     Row("an unknown timm model", lambda _: pl.load("timm:resnet81"), errors.LoadError, ("resnet81",)),
     Row("an unknown torchvision model", lambda _: pl.load("torchvision:resnet81"), errors.LoadError, ("resnet81",)),
     Row("an unknown testbed model", lambda _: pl.load("testbed:cmm"), errors.LoadError, ("cnn",)),
     Row("an unknown demo model", lambda _: pl.load("demo:resnet"), errors.LoadError, ("efficientnet_lite0",)),
-    Row("weights that are not there", lambda folder: pl.load(str(folder / "gone.safetensors")), errors.LoadError, ("gone",)),
+    Row(
+        "weights that are not there",
+        lambda folder: pl.load(str(folder / "gone.safetensors")),
+        errors.LoadError,
+        ("gone",),
+    ),
     Row("a pickle that runs code", saved("evil.pt", pickle.dumps(Trap())), errors.LoadError, ("evil.pt",)),
     Row("weights that are not", saved("broken.safetensors", b"nonsense"), errors.LoadError, ("broken.safetensors",)),
     Row("an ONNX file that is not", saved("broken.onnx", b"nonsense"), errors.LoadError, ("broken.onnx",)),
-    Row("no server behind the address", lambda _: pl.load("http://127.0.0.1:9/predict"), errors.ModelError, ("127.0.0.1",)),
-]  # fmt: skip
+    Row(
+        "no server behind the address",
+        lambda _: pl.load("http://127.0.0.1:9/predict"),
+        errors.ModelError,
+        ("127.0.0.1",),
+    ),
+]
 
 # -- results --------------------------------------------------------------------------------------------------------
 
@@ -276,12 +329,18 @@ def opened(content: bytes) -> Callable[[Path], Any]:
 
 
 RESULTS = [
-    Row("a result that is not there", lambda folder: pl.open(folder / "gone.json"), errors.PellucidError, ("gone.json",)),
+    Row(
+        "a result that is not there", lambda folder: pl.open(folder / "gone.json"), errors.PellucidError, ("gone.json",)
+    ),
     Row("a result cut short", opened(b'{"format": '), errors.PellucidError, ("saved.json",)),
     Row("a foreign JSON file", opened(b'{"hello": 1}'), errors.PellucidError, ("saved.json",)),
-    Row("an unknown kind of file", lambda folder: pl.attribute(model(), tensor(), "gradient").save(folder / "map.xyz"),
-        errors.PellucidError, (".xyz",)),
-]  # fmt: skip
+    Row(
+        "an unknown kind of file",
+        lambda folder: pl.attribute(model(), tensor(), "gradient").save(folder / "map.xyz"),
+        errors.PellucidError,
+        (".xyz",),
+    ),
+]
 
 TABLE = [*PICTURES, *INPUTS, *TARGETS, *METHODS, *MODELS, *RESULTS]
 

@@ -103,6 +103,18 @@ def test_legrad_has_a_closed_form_when_the_read_out_is_linear(network: TinyAtten
     assert_close(ask("legrad", network, INPUTS, CLASS, last=None), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_legrad_can_read_the_token_that_the_head_reads() -> None:
+    """One block, one head: d logit / d P_0j = u . (V_j W_o) in the class token's row, zero in every other."""
+    network = TinyAttention(depth=1)
+    attention = network.blocks[0].attention
+    tokens = network.tokens(INPUTS)
+    handed_on = attention.out(attention.value(tokens)) @ network.head.weight[CLASS]
+    expected = (handed_on.clamp(min=0) / tokens.shape[1])[:, 1:].detach().unflatten(1, (3, 4))
+    assert_close(ask("legrad", network, INPUTS, CLASS, pool="head"), expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(RequestError, match="mean or head"):
+        ask("legrad", network, INPUTS, CLASS, pool="max")
+
+
 def test_legrad_and_chefer_can_keep_to_the_last_blocks(network: TinyAttention) -> None:
     for name in ("legrad", "chefer"):
         whole, two = ask(name, network, INPUTS, last=3), ask(name, network, INPUTS, last=2)

@@ -16,17 +16,43 @@ timm = pytest.importorskip("timm", exc_type=ImportError)
 # architecture, its size, the default layer, kind, order, grid, prefix tokens
 FAMILIES = [
     ("resnet18", {}, (64, 96), "layer4", "map", "nchw", (2, 3), 0),
-    ("vit_tiny_patch16_224", {"img_size": (64, 96), "depth": 3}, (64, 96), "blocks.2.norm1", "tokens", "btc", (4, 6), 1),
-    ("deit_tiny_distilled_patch16_224", {"img_size": 64, "depth": 2}, (64, 64), "blocks.1.norm1", "tokens", "btc", (4, 4), 2),
-    ("vit_small_patch14_reg4_dinov2", {"img_size": 70, "depth": 2, "num_classes": 5}, (70, 70), "blocks.1.norm1",
-     "tokens", "btc", (5, 5), 5),
+    (
+        "vit_tiny_patch16_224",
+        {"img_size": (64, 96), "depth": 3},
+        (64, 96),
+        "blocks.2.norm1",
+        "tokens",
+        "btc",
+        (4, 6),
+        1,
+    ),
+    (
+        "deit_tiny_distilled_patch16_224",
+        {"img_size": 64, "depth": 2},
+        (64, 64),
+        "blocks.1.norm1",
+        "tokens",
+        "btc",
+        (4, 4),
+        2,
+    ),
+    (
+        "vit_small_patch14_reg4_dinov2",
+        {"img_size": 70, "depth": 2, "num_classes": 5},
+        (70, 70),
+        "blocks.1.norm1",
+        "tokens",
+        "btc",
+        (5, 5),
+        5,
+    ),
     ("swin_tiny_patch4_window7_224", {"img_size": 64, "window_size": 2}, (64, 64), "norm", "map", "nhwc", (2, 2), 0),
     ("convnext_atto", {}, (97, 131), "stages", "map", "nchw", (3, 4), 0),
     ("mixer_s32_224", {"img_size": 64}, (64, 64), "norm", "tokens", "btc", (2, 2), 0),
     ("resnetv2_50x1_bit", {"num_classes": 5}, (64, 64), "norm", "map", "nchw", (2, 2), 0),
     ("poolformer_s12", {}, (64, 64), "stages", "map", "nchw", (2, 2), 0),
     ("levit_128s", {"img_size": 224}, (224, 224), "stages", "tokens", "btc", (4, 4), 0),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", FAMILIES, ids=lambda case: case[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NoReturn, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -61,17 +61,24 @@ def chefer(evidence: Evidence, *, last: int | None = None) -> Float[Tensor, "bat
 
 
 @method("legrad", needs=[Attention, AttentionGradient], paper="Bousselham et al. 2024", cost=2)
-def legrad(evidence: Evidence, *, last: int | None = 2) -> Float[Tensor, "batch h w"]:
+def legrad(
+    evidence: Evidence, *, last: int | None = 2, pool: Literal["mean", "head"] = "mean"
+) -> Float[Tensor, "batch h w"]:
     """Which patches would raise the target if they were attended to more, block by block.
 
-    Each block's own tokens are averaged and read by the model's head; the positive gradient of that reading on the
-    block's attention is averaged over heads and queries, and summed over blocks.
+    The model's head reads each block's own tokens; the positive gradient of that reading on the block's attention is
+    averaged over heads and queries, and summed over blocks.
 
     last:    only the last so many blocks, as in the published code; None takes all
+    pool:    `mean`, as in the published code, lets the head read the mean of the block's tokens; `head` lets it read
+             the token it usually reads, such as the class token. On the testbed's ViT the maximum hits the deciding
+             part in 20 of 40 scenes with the first and in 29 with the second
 
     Raises MethodUnavailable for models without attention between all tokens.
     """
-    slopes = _known(evidence.early_attention_gradients, "legrad")
+    if pool not in ("mean", "head"):
+        raise RequestError(f"pool={pool!r}; expected mean or head.")
+    slopes = _known(lambda: evidence.early_attention_gradients(pool), "legrad")
     felt = sum(slope.clamp(min=0).mean(dim=(1, 2)) for slope in _last(slopes, last))
     assert isinstance(felt, Tensor)
     return _on_grid(evidence, felt)

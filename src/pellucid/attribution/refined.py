@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 
 from pellucid.engine import Evidence
 from pellucid.errors import RequestError
+from pellucid.images.baselines import blur
 from pellucid.registry import method
 from pellucid.values import Class, Scores, Text
 
@@ -35,12 +36,13 @@ def refined_occlusion(
 
     First windows of twice the side cover the whole picture in steps of half their length. Then `closer` small windows
     go where those fell furthest. Where no small window came, the large ones' fall counts by its share of their area.
+    The whole is smoothed by a quarter of the small window.
 
     window:   side of the small window in pixels; None is an eighth of the shorter side
     closer:   how many small windows; every one costs a pass
     baseline: what covers the window
     returns:  fall of the log probability where the target is a class, else of the target itself. On the testbed's CNN
-              the maximum hits the deciding part in 97 % of scenes (80 scenes of seed 950); with the logit and blur,
+              the maximum hits the deciding part in 98 % of scenes (80 scenes of seed 950); with the logit and blur,
               which is what `occlusion` does, in 83 %
     """
     if closer < 0:
@@ -54,11 +56,16 @@ def refined_occlusion(
     fallen = clean[:, None] - _scores(evidence, cover, coarse, everywhere)
     first = coarse.spread(fallen, everywhere) / COARSE**2
     if closer == 0:
-        return first
+        return _smoothed(first, side)
     chosen = fine.mean_of(first).topk(min(closer, len(fine)), dim=1).indices
     fallen = clean[:, None] - _scores(evidence, cover, fine, chosen)
     covered = fine.counts(chosen) > 0
-    return torch.where(covered.to(first.device), fine.spread(fallen, chosen), first)
+    return _smoothed(torch.where(covered.to(first.device), fine.spread(fallen, chosen), first), side)
+
+
+def _smoothed(values: Float[Tensor, "batch height width"], side: int) -> Float[Tensor, "batch height width"]:
+    """Without the windows' own edges, which are no finding: a quarter of a window is finer than it can see."""
+    return blur(values[:, None], side / 4)[:, 0]
 
 
 class _Places:
@@ -98,10 +105,8 @@ class _Places:
         self, values: Float[Tensor, "batch place"], chosen: Int[Tensor, "batch place"]
     ) -> Float[Tensor, "batch height width"]:
         """Each window's value on its pixels, averaged where windows overlap, 0 where there is none."""
-        sums = torch.stack([
-            torch.stack([value * self.mask(place).to(values.device) for value, place in zip(row, places, strict=True)]).sum(dim=0)
-            for row, places in zip(values, chosen.tolist(), strict=True)
-        ])  # fmt: skip
+        masks = torch.stack([torch.stack([self.mask(place) for place in row]) for row in chosen.tolist()])
+        sums = (values[:, :, None, None] * masks.to(values.device)).sum(dim=1)
         return sums / self.counts(chosen).clamp(min=1).to(values.device)
 
 

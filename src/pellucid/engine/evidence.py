@@ -203,11 +203,16 @@ class Evidence:
         recording = self._recorded(Wanted(attention=True, gradients=True))
         return tuple(self._natural(recording, entry).float() for entry in self._global_attention(recording))
 
-    def early_attention_gradients(self) -> tuple[Float[Tensor, "batch head token token"], ...]:
+    def early_attention_gradients(
+        self, pool: Literal["mean", "head"] = "mean"
+    ) -> tuple[Float[Tensor, "batch head token token"], ...]:
         """For each block, the gradient of the target read from that block's own output, on its own attention.
 
-        The rest of the blocks is skipped and the model's own head reads the mean of the block's tokens. Each block
-        costs the head's forward and a backward through one block.
+        The rest of the blocks is skipped and the model's own head reads the block's tokens. Each block costs the head's
+        forward and a backward through one block.
+
+        pool: `mean` puts the mean of the block's tokens in the place of each; `head` leaves them as they are, so that
+              the head reads what it usually does, such as the class token
         """
         blocks = self.layers.blocks
         recording = self._recorded(Wanted(attention=True, gradients=True, layers=frozenset(blocks)))
@@ -217,7 +222,7 @@ class Evidence:
             raise MethodUnavailable("LeGrad", reason, ("chefer", "attention_rollout"))
         found: list[Tensor] = []
         for block, entry in zip(blocks, probabilities, strict=True):
-            early = self._score_read_at(recording, block)
+            early = self._score_read_at(recording, block, pool)
             (gradient,) = gradients(recording, [entry], scores=early)
             found.append(gradient.float())
         self.passes.add(backwards=1)  # one block each, together one backward
@@ -365,20 +370,21 @@ class Evidence:
             raise MethodUnavailable("Attention", reason, ("grad_cam", "layer_cam", "occlusion"))
         return found
 
-    def _score_read_at(self, recording: Recording, block: str) -> Tensor:
-        """The target's value when the model's head reads the mean of this block's tokens, in the recorded graph."""
+    def _score_read_at(self, recording: Recording, block: str, pool: str) -> Tensor:
+        """The target's value when the model's head reads this block's tokens, in the recorded graph."""
         network = self.model.network
         assert network is not None
         layer = self.layers[block]
         early = recording.kept[layer.name]
-        # Whichever tokens the head reads, it finds the mean of all of them.
-        early = early.mean(dim=0 if layer.order == "tbc" else 1, keepdim=True).expand_as(early)
+        if pool == "mean":
+            # Whichever tokens the head reads, it finds the mean of all of them.
+            early = early.mean(dim=0 if layer.order == "tbc" else 1, keepdim=True).expand_as(early)
         names = [name.split("#")[0] for name in self.layers.blocks]
         stand_ins = {network.get_submodule(name): _passing(early) for name in names}
         with hooks.guest(network), torch.inference_mode(False), torch.enable_grad(), hooks.bypassed(stand_ins):
             raw = self.model.run(recording.leaf.detach().clone())
         outputs = self.model.outputs.read(raw, len(self))
-        return score(self.targets, outputs, lambda name: to_grid(recording.kept[name], self.layers[name]).float())
+        return score(recording.targets, outputs, lambda name: to_grid(recording.kept[name], self.layers[name]).float())
 
     def _streamed(
         self, points: Iterable[Tensor], run: Callable[[Tensor, Sequence[Target]], Tensor], forwards: int, backwards: int

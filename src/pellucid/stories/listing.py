@@ -47,7 +47,7 @@ def described_methods() -> list[DescribedMethod]:
             f"{default_cost(method):.0f}",
             method.paper,
             method.aliases,
-        )  # fmt: skip
+        )
         for method in ordered
     ]
 

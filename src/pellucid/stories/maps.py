@@ -76,7 +76,8 @@ def attribute(
     for batch, wanted in zip(batches, targets, strict=True):
         for piece, piece_target in _pieces(under_study, batch, wanted, memory):
             evidence = look(
-                under_study, piece.inputs, piece_target, needs=needs_of(asked), seed=seed, memory=memory
+                under_study, piece.inputs, piece_target, needs=needs_of(asked),
+                layers=_layers(under_study, asked, layer, piece.inputs), seed=seed, memory=memory,
             )  # fmt: skip
             for name, entry in zip(names, asked, strict=True):
                 parts[name].append(heatmaps(evidence, piece, entry, layer=layer, parameters=own[entry.name]))
@@ -236,6 +237,17 @@ def _per_batch(target: Any, batches: Sequence[Batch]) -> list[Any]:
         cut.append(list(target[start : start + len(batch)]))
         start += len(batch)
     return cut
+
+
+def _layers(model: VisionModel, asked: Sequence[Method], layer: Layer | str | None, inputs: Tensor) -> set[Layer]:
+    """Where the methods will look, known before the first pass so that one serves all."""
+    if inputs.ndim != 4:
+        return set()  # refused by name where the evidence is made
+    size = (int(inputs.shape[-2]), int(inputs.shape[-1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said once, with the map
+        found = [layer_for(model, method, layer, size) for method in asked]
+    return {address for address in found if address is not None}
 
 
 def _shared_out(asked: Sequence[Method], parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

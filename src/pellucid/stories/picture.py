@@ -25,7 +25,15 @@ from pellucid.stories.panel import POINTS, Plan, plan
 from pellucid.stories.request import DEFAULT_BUDGET, Asked, Batch, Pictures, Request, batches_of, is_single, subject
 from pellucid.stories.versions import versions
 from pellucid.subject import VisionModel
-from pellucid.trust.faithfulness import CONTROLS, Curves, controls, has_probability, perturbation_curves, score_of
+from pellucid.trust.faithfulness import (
+    CONTROLS,
+    Better,
+    Curves,
+    controls,
+    has_probability,
+    perturbation_curves,
+    score_of,
+)
 from pellucid.trust.localisation import hits, overlaps
 from pellucid.values import Class, Contrast, Layer, Target, Text
 
@@ -302,7 +310,7 @@ def _scores(curves: Curves | None, order: Sequence[str]) -> tuple[Score, ...]:
     if curves is None:
         return ()
     names = {name: _control(name) for name in CONTROLS}
-    wanted = (("gain", "higher"), ("deletion", "lower"), ("insertion", "higher"))
+    wanted: tuple[tuple[str, Better], ...] = (("gain", "higher"), ("deletion", "lower"), ("insertion", "higher"))
     return tuple(
         score_of(curves, name, kind, better, names)
         for name in order

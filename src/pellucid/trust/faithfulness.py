@@ -156,7 +156,8 @@ def perturbation_curves(
                 away, kept = (filled[fill], evidence.inputs) if order == "deletion" else (evidence.inputs, filled[fill])
                 yield torch.where(first, away, kept)
 
-    stream = evidence.scores_at(points(), probability=has_probability(evidence.targets))
+    probability = has_probability(evidence.targets)
+    stream = evidence.scores_at(points(), probability=probability)
     whole = next(stream).cpu()
     empty = {fill: next(stream).cpu() for fill in fills}
     curves: dict[str, dict[str, list[Tensor]]] = {"deletion": {}, "insertion": {}}
@@ -168,7 +169,7 @@ def perturbation_curves(
     stacked = {
         order: {name: torch.stack(parts).float() for name, parts in table.items()} for order, table in curves.items()
     }
-    unit = "probability" if has_probability(evidence.targets) else "score"
+    unit = "probability" if probability and evidence.model.activation != "none" else "score"
     return Curves(fractions, tuple(fills), stacked["deletion"], stacked["insertion"], unit, over)
 
 

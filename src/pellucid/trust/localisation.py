@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,7 +39,7 @@ def mask_iou(evidence: Evidence, heat: Heatmaps, *, truth: Bool[Tensor, "batch h
 
 
 def hits(values: Float[Tensor, "batch height width"], truth: Bool[Tensor, "batch height width"]) -> tuple[float, ...]:
-    """Share of the pixels at the maximum that lie in the truth, per picture."""
+    """Share of the pixels at the maximum that lie in the truth, per picture; NaN for a map that holds NaN."""
     top = values == values.amax(dim=(-2, -1), keepdim=True)
     return tuple(((top & truth).sum(dim=(-2, -1)) / top.sum(dim=(-2, -1))).tolist())
 
@@ -46,11 +47,16 @@ def hits(values: Float[Tensor, "batch height width"], truth: Bool[Tensor, "batch
 def overlaps(
     values: Float[Tensor, "batch height width"], truth: Bool[Tensor, "batch height width"]
 ) -> tuple[float, ...]:
-    """Expected intersection over union of the truth and the strongest pixels, as many as the truth has."""
+    """Expected intersection over union of the truth and the strongest pixels, as many as the truth has.
+
+    NaN for a map that holds NaN, since such a map has no order.
+    """
     return tuple(_overlap(one, mask) for one, mask in zip(values.flatten(1), truth.flatten(1), strict=True))
 
 
 def _overlap(values: Float[Tensor, "pixel"], truth: Bool[Tensor, "pixel"]) -> float:
+    if bool(values.isnan().any()):
+        return math.nan
     area = int(truth.sum())
     threshold = values.sort(descending=True).values[area - 1]
     above, tied = values > threshold, values == threshold
