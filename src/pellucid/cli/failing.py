@@ -13,7 +13,7 @@ DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 def failing_clearly(command: Callable[..., object]) -> int:
     """Runs the command and gives its exit code; a PellucidError becomes one red line."""
     try:
-        command(standalone_mode=True)
+        command(prog_name="pellucid", standalone_mode=True)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else DONE if leaving.code is None else SOME_FAILED
     except PellucidError as error:

@@ -465,8 +465,11 @@ def look(
     asked = set(needs)
     tree = model.layers_at((int(ours.shape[-2]), int(ours.shape[-1]))) if model.differentiable else None
     names = frozenset((layer if isinstance(layer, Layer) else _known(tree, layer)).name for layer in layers)
+    kept = names if asked & {Activation, Gradient} or not asked else frozenset[str]()
+    if tree is not None and AttentionGradient in asked:
+        kept |= frozenset(tree.blocks)  # LeGrad reads every block's own tokens; asked for later they cost a forward
     wanted = Wanted(
-        layers=names if asked & {Activation, Gradient} or not asked else frozenset(),
+        layers=kept,
         attention=bool(asked & {Attention, AttentionGradient}),
         biases=BiasGradient in asked,
         rules=any(isinstance(need, Rule) for need in asked),

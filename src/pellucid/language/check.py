@@ -44,7 +44,14 @@ def prediction(model: VisionModel, claim: Claim) -> Claim:
     value = float(probabilities[best])
     before = claim.measured.get("value", value)
     same = best == int(claim.arguments["index"]) and abs(value - float(before)) <= _SURE
-    return _answered(claim, same, label=model.labels.name(best), value=value)
+    return _answered(claim, same, label=model.labels.name(best), value=value, sure=_surety(value))
+
+
+def _surety(probability: float) -> str:
+    for limit, words in ((0.95, "almost certainly"), (0.75, "quite surely"), (0.5, "more likely than not")):
+        if probability >= limit:
+            return words
+    return "but is not sure"
 
 
 @claim_test("removal")

@@ -20,6 +20,7 @@ from pellucid.subject import VisionModel
 from pellucid.values import Contrast, Target
 
 FILL = "blur"
+_UNMEASURED = "Not measured yet."
 _WORDS_FOR_FILL = {"blur": "blurred", "mean": "painted over in the mean colour", "noise": "replaced by noise"}
 _AGREEMENT = ((0.7, "largely agree"), (0.4, "agree in part"), (0.15, "agree a little"), (-1.0, "hardly agree"))
 
@@ -47,7 +48,7 @@ class Topic:
         kept = {} if self.input is None else {"input": self.input}
         # Until measured there is nothing to say, so the claim starts with a sentence that needs no figures.
         blank = Claim(
-            template="Not measured yet.",
+            template=_UNMEASURED,
             predicate=predicate,
             test=test,
             measured=dict(words),
@@ -60,8 +61,8 @@ class Topic:
 
 def predicted(topic: Topic, first: Prediction) -> Claim:
     """What the model ranks first, and how surely."""
-    how = "{sure} ({value:.0%})" if _is_probability(topic) else "with a score of {value:.2f}"
-    words = {"sure": _surety(first.probability), "model": topic.model.name}
+    how = "with a score of {value:.2f}" if topic.model.activation == "none" else "{sure} ({value:.0%})"
+    words = {"model": topic.model.name}
     return topic.claim(
         "predicts", "prediction", f"The model sees “{{label}}”, {how}.", words, {"index": first.index}
     )  # fmt: skip
@@ -69,40 +70,39 @@ def predicted(topic: Topic, first: Prediction) -> Claim:
 
 def removed(topic: Topic, mask: Bool[np.ndarray, "h w"], fill: str = FILL) -> Claim:
     """How far the target falls when the region is gone, against random regions of its shape and size."""
-    template = (
-        "It rests most on {region}, {part}: with that {gone}, {target} "
-        f"falls from {_figure(topic, 'before')} to {_figure(topic, 'after')}; random regions of the same shape leave "
-        f"{_figure(topic, 'random')}."
-    )
-    claim = topic.claim(
-        "region_matters", "removal", template, _region_words(topic, mask, fill), {"mask": mask, "fill": fill}
-    )
+    words = _region_words(topic, mask, fill)
+    claim = topic.claim("region_matters", "removal", _UNMEASURED, words, {"mask": mask, "fill": fill})
+    figure = _figures(topic, claim, "before", "after", "random", "random_worst")
     if claim.verdict == check.REFUTED:
-        return _denied(claim, (
-            "The map points at {region}, {part}, but with that {gone} {target} goes from "
-            f"{_figure(topic, 'before')} to {_figure(topic, 'after')}, no further than with a random region of the "
-            f"same shape ({_figure(topic, 'random_worst')})."
-        ))  # fmt: skip
-    return claim
+        return _denied(
+            claim,
+            f"The map points at {{region}}, {{part}}, but with that {{gone}} {{target}} goes from "
+            f"{figure['before']} to {figure['after']}, no further than with a random region of the "
+            f"same shape ({figure['random_worst']}).",
+        )
+    return replace(
+        claim,
+        template=f"It rests most on {{region}}, {{part}}: with that {{gone}}, {{target}} falls from "
+        f"{figure['before']} to {figure['after']}; random regions of the same shape leave {figure['random']}.",
+    )
 
 
 def survives(topic: Topic, mask: Bool[np.ndarray, "h w"], fill: str = FILL) -> Claim:
     """How much of the target is left when only the region is shown."""
-    template = (
-        "Shown alone, with everything else {gone}, that region leaves {target} at "
-        f"{_figure(topic, 'after')} of {_figure(topic, 'before')}; random regions of the same shape leave "
-        f"{_figure(topic, 'random')}."
-    )
-    claim = topic.claim(
-        "region_suffices", "survival", template, _region_words(topic, mask, fill), {"mask": mask, "fill": fill}
-    )
+    words = _region_words(topic, mask, fill)
+    claim = topic.claim("region_suffices", "survival", _UNMEASURED, words, {"mask": mask, "fill": fill})
+    figure = _figures(topic, claim, "after", "random", "random_best")
     if claim.verdict == check.REFUTED:
-        return _denied(claim, (
-            "That region is not enough by itself: shown alone, with everything else {gone}, it leaves {target} at "
-            f"{_figure(topic, 'after')}, no more than a random region of the same shape does "
-            f"({_figure(topic, 'random_best')})."
-        ))  # fmt: skip
-    return claim
+        return _denied(
+            claim,
+            f"That region is not enough by itself: shown alone, with everything else {{gone}}, it leaves {{target}} at "
+            f"{figure['after']}, no more than a random region of the same shape does ({figure['random_best']}).",
+        )
+    return replace(
+        claim,
+        template=f"Shown alone, with everything else {{gone}}, that region keeps {{target}} at {figure['after']}; "
+        f"random regions of the same shape keep it at {figure['random']}.",
+    )
 
 
 def separated(topic: Topic, contrast: Contrast, mask: Bool[np.ndarray, "h w"], fill: str = FILL) -> Claim:
@@ -196,12 +196,11 @@ def _is_probability(topic: Topic) -> bool:
     return topic.unit == "probability" and topic.model.activation != "none"
 
 
-def _figure(topic: Topic, name: str) -> str:
-    return f"{{{name}:.0%}}" if _is_probability(topic) else f"{{{name}:.2f}}"
-
-
-def _surety(probability: float) -> str:
-    for limit, words in ((0.95, "almost certainly"), (0.75, "quite surely"), (0.5, "more likely than not")):
-        if probability >= limit:
-            return words
-    return "but is not sure"
+def _figures(topic: Topic, claim: Claim, *names: str) -> dict[str, str]:
+    """Template fields for measured values, with as many digits as it takes to tell the first two apart."""
+    first, second = (abs(float(claim.measured[name])) for name in names[:2])
+    if _is_probability(topic):
+        digits = next((count for count in (0, 1) if f"{first:.{count}%}" != f"{second:.{count}%}"), 2)
+        return {name: f"{{{name}:.{digits}%}}" for name in names}
+    digits = next((count for count in (2, 3) if f"{first:.{count}f}" != f"{second:.{count}f}"), 4)
+    return {name: f"{{{name}:.{digits}f}}" for name in names}

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.engine.maps import layer_for, refuse_if_unavailable
-from pellucid.errors import ImageError, RequestError
+from pellucid.errors import ImageError, MethodUnavailable, RequestError
 from pellucid.images import find
 from pellucid.registry import find_method
-from pellucid.stories.folder import Done, Failed, Item, items_of
+from pellucid.stories.folder import JOURNAL, SUFFIXES, Done, Failed, Item, Journal, items_of
 from pellucid.stories.panel import Plan, plan
 from pellucid.stories.request import Request
 from pellucid.subject import VisionModel, load
+from pellucid.values import Attention
 
 _USUAL_SIZE = (224, 224)
 
@@ -94,7 +95,8 @@ def prepare(
     if memory is not None and not memory > 0:
         raise RequestError(f"--memory {memory}; expected GiB above 0.")
     request = Request(target=_target(target), methods=names, layer=layer, budget=budget, seed=seed)
-    items, missing = _found(images)
+    items, missing = _found(images, out)
+    _check_places(items, out)
     under_study = load(model, device=device)
     if request.target is not None:
         under_study.labels.index(request.target)  # a wrong class is wrong for every picture
@@ -120,26 +122,47 @@ def _target(target: str | int | None) -> str | int | None:
     return target
 
 
-def _found(images: Sequence[str]) -> tuple[list[Item], list[Failed]]:
-    """The files meant, and what led nowhere. Raises ImageError where nothing led anywhere."""
+def _found(images: Sequence[str], out: Path) -> tuple[list[Item], list[Failed]]:
+    """The files meant, and what led nowhere. Raises ImageError where nothing led anywhere.
+
+    Sheets that an earlier run left in `out` are no pictures, unless one is named outright.
+    """
+    sheets = {(out / f"{stem}.png").resolve() for stem in Journal(out / JOURNAL).finished().values()}
     paths: list[Path] = []
     missing: list[Failed] = []
     first: ImageError | None = None
     for pattern in images:
         try:
-            paths += find(pattern)
+            found = find(pattern)
+            named = found == [Path(pattern).expanduser()]
+            paths += [path for path in found if named or path.resolve() not in sheets]
         except ImageError as error:
             first = first or error
             missing.append(Failed(pattern, str(error)))
     if not paths and first is not None:
         raise first
+    if not paths:
+        raise ImageError(", ".join(images), "all pictures there are sheets that an earlier run wrote.", "Name others.")
     return items_of(list(dict.fromkeys(paths))), missing
+
+
+def _check_places(items: Sequence[Item], out: Path) -> None:
+    """Raises RequestError where what is written would replace a picture that is read."""
+    pictures = {Path(item.source).resolve() for item in items}
+    for item in items:
+        for suffix in SUFFIXES:
+            if (out / f"{item.stem}{suffix}").resolve() in pictures:
+                raise RequestError(
+                    f"--out {out} would write {item.stem}{suffix} over a picture of that name. Choose another folder."
+                )
 
 
 def _check_methods(model: VisionModel, names: Sequence[str] | None, layer: str | None) -> None:
     size = model.input_size or _USUAL_SIZE
     for method in map(find_method, names or ()):
         refuse_if_unavailable(model, method)
+        if Attention in method.needs and not model.layers_at(size).blocks:
+            raise MethodUnavailable(method.name, "it has no attention.", ("grad_cam", "layer_cam", "occlusion"))
         layer_for(model, method, layer, size)
     if layer is not None and model.differentiable:
         _ = model.layers_at(size)[layer]

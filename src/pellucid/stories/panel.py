@@ -43,6 +43,7 @@ class Plan:
 
     shared:  passes every map profits from
     dropped: what the budget did not allow, as sentences
+    order:   the methods in the order in which their maps are scored, or shown where none is
     """
 
     budget: float
@@ -53,6 +54,11 @@ class Plan:
     fills: tuple[str, ...]
     words: float
     dropped: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+
+    def rank(self, name: str) -> int:
+        """Place of a method in the declared order."""
+        return self.order.index(name) if name in self.order else len(self.order)
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -137,7 +143,7 @@ def _default(usable: Mapping[str, Method], size: tuple[int, int], budget: float,
     closer = _closer(usable, size, budget, shared)
     steps = list(family)
     dropped: list[str] = []
-    if "legrad" in usable:
+    if "legrad" in usable and shared + default_cost(usable["legrad"], size) <= budget:
         steps.append(Step("legrad", default_cost(usable["legrad"], size)))
     if closer is not None:
         steps.append(closer)
@@ -199,7 +205,8 @@ def _with_scores(
         said.append("The budget does not allow to score a map: the first is first by declaration, not by measurement.")
     chosen = set(order[:count])
     marked = tuple(Step(step.method, step.passes, step.parameters, step.method in chosen) for step in steps)
-    return Plan(allowed, shared, marked, CONTROLS if count else (), POINTS, tuple(fills), words, tuple(said))
+    controls = CONTROLS if count else ()
+    return Plan(allowed, shared, marked, controls, POINTS, tuple(fills), words, tuple(said), tuple(order))
 
 
 def _most_scored(left: float, fills: int) -> int:

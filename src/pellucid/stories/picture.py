@@ -49,7 +49,7 @@ def explain(
     images: Pictures,
     *,
     target: Any = None,
-    methods: Sequence[str] | None = None,
+    methods: str | Sequence[str] | None = None,
     layer: Layer | str | None = None,
     budget: int = DEFAULT_BUDGET,
     seed: int = 0,
@@ -88,7 +88,7 @@ def explain_each(
     images: Pictures,
     *,
     target: Any = None,
-    methods: Sequence[str] | None = None,
+    methods: str | Sequence[str] | None = None,
     layer: Layer | str | None = None,
     budget: int = DEFAULT_BUDGET,
     seed: int = 0,
@@ -96,6 +96,7 @@ def explain_each(
     truth: Truth | Sequence[Truth] | None = None,
 ) -> Iterator[Explanation]:
     """The same, picture by picture as they are done."""
+    methods = (methods,) if isinstance(methods, str) else methods
     Request(methods=tuple(methods) if methods is not None else None, budget=budget, seed=seed)  # refuses nonsense
     under_study = subject(model)
     batches = batches_of(under_study, images)
@@ -244,7 +245,7 @@ def _choose(maps: Mapping[str, Heatmaps], curves: Curves | None, panel: Plan) ->
     """The map to show first, and all maps in the order to show them: scored ones best first, failed checks last."""
     declared = list(maps)
     if curves is None:
-        order = sorted(declared, key=lambda name: (not maps[name].passed(0), not panel_scored(panel, name)))
+        order = sorted(declared, key=lambda name: (not maps[name].passed(0), panel.rank(name)))
         reason = "No map was scored, so the first is first by declaration, not by measurement."
         return Choice(method=order[0], reason=reason), order
     gain = {name: float(curves.gain(name).mean()) for name in curves.deletion}
@@ -272,11 +273,6 @@ def _choose(maps: Mapping[str, Heatmaps], curves: Curves | None, panel: Plan) ->
         stable=winners.count(best) / len(winners),
         table=tuple(sorted(table, key=lambda row: -row["score"])),
     ), order
-
-
-def panel_scored(panel: Plan, name: str) -> bool:
-    """Whether the plan meant the map to be scored."""
-    return name in panel.scored
 
 
 def _row(curves: Curves, name: str, *, control: bool, passed: bool) -> dict[str, Any]:
@@ -458,7 +454,8 @@ def _layer_or_none(model: VisionModel, method: Any, layer: Layer | str | None, s
 def _predictions(model: VisionModel, outputs: Float[Tensor, "1 classes"]) -> tuple[Prediction, ...]:
     """The classes the model ranks first, with their probabilities."""
     probabilities = model.probabilities(outputs)[0]
-    best = probabilities.topk(min(SHOWN_CLASSES, len(probabilities))).indices.tolist()
+    # Stable, so that a tie has the first class first, here as everywhere.
+    best = probabilities.argsort(descending=True, stable=True)[:SHOWN_CLASSES].tolist()
     return tuple(Prediction(index, model.labels.name(index), float(probabilities[index])) for index in best)
 
 

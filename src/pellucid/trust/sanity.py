@@ -76,17 +76,18 @@ def model_randomisation(
 
 
 def randomise(module: nn.Module, seed: Seed) -> None:
-    """Fresh weights for one module in place: normal with the spread of what was there; statistics back to 0 and 1.
+    """Fresh weights for one module in place, as if training had not begun.
 
-    Its own generator, so that the global random state is not touched, as `reset_parameters` would.
+    Matrices and kernels are normal with the spread of what was there, scales 1, offsets 0, statistics 0 and 1. It has a
+    generator of its own: `reset_parameters` would draw from the global one.
     """
     with torch.no_grad():
         for name, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
             if not value.is_floating_point():
                 continue
-            if name == "running_mean":
+            if name in ("running_mean", "bias"):
                 value.zero_()
-            elif name == "running_var":
+            elif name == "running_var" or (name == "weight" and value.ndim == 1):
                 value.fill_(1.0)
             else:
                 noise = torch.randn(value.shape, generator=seed.child(name).generator())
