@@ -8,6 +8,7 @@ import torch
 import pellucid as pl
 from pellucid.stories.pointing import pointing
 
+
 def test_fullgrad_and_integrated_gradients_are_complete_on_the_shipped_cnn() -> None:
     model = pl.load("testbed:cnn")
     pictures = pl.testbed.scenes(77, 2).tensor()

@@ -82,7 +82,7 @@ def removed(topic: Topic, mask: Bool[np.ndarray, "h w"], fill: str = FILL) -> Cl
         )
     return replace(
         claim,
-        template=f"It rests most on {{region}}, {{part}}: with that {{gone}}, {{target}} falls from "
+        template=f"{{target}} rests most on {{region}}, {{part}}: with that {{gone}}, it falls from "
         f"{figure['before']} to {figure['after']}; random regions of the same shape leave {figure['random']}.",
     )
 
