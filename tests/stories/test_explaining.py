@@ -268,3 +268,14 @@ def test_a_black_box_says_how_much_it_needs_and_what_it_cannot() -> None:
     with pytest.raises(MethodUnavailable, match="grad_cam"):
         pl.explain(box, scenes().frames()[0], methods=["grad_cam"])
     assert set(available(box, SIZE)) == PERTURBING | {"random", "centre", "edge"}
+
+
+def test_a_map_that_failed_its_check_gives_way_even_to_one_that_was_not_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frame = pl.load("testbed:cnn"), pl.testbed.scenes(5, 1).frames()[0]
+    scored = {row["method"] for row in pl.explain(model, frame).choice.table if not row["control"]}
+    monkeypatch.setattr(pl.Heatmaps, "passed", lambda heat, index: heat.method not in scored)
+    story = pl.explain(model, frame)
+    assert story.heatmaps[0].method == story.choice.method
+    assert story.choice.method not in scored
+    assert "failed a check" in story.choice.reason
+    assert not story.choice.beats_controls

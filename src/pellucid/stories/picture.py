@@ -255,14 +255,22 @@ def _choose(maps: Mapping[str, Heatmaps], curves: Curves | None, panel: Plan) ->
         *ranked,
         *sorted((name for name in declared if name not in gain), key=lambda name: not maps[name].passed(0)),
     ]
+    rows = [_row(curves, name, control=False, passed=maps[name].passed(0)) for name in ranked]
+    rows += [_row(curves, _control(name), control=True, passed=True) for name in CONTROLS]
+    table = tuple(sorted(rows, key=lambda row: -row["score"]))
+    sound = sorted((name for name in declared if maps[name].passed(0)), key=panel.rank)
+    if sound and not maps[ranked[0]].passed(0):
+        reason = f"Every map that was scored failed a check; {sound[0]} passed its own, but was not scored."
+        return Choice(method=sound[0], reason=reason, table=table), [
+            sound[0],
+            *(name for name in order if name != sound[0]),
+        ]
     best = ranked[0]
     margins = {name: gain[best] - gain[_control(name)] for name in CONTROLS}
     beats = all(margin > 0 for margin in margins.values()) and maps[best].passed(0)
     rivals = [name for name in scored if maps[name].passed(0)] or scored
     per_fill = {name: curves.gain(name)[:, 0].tolist() for name in rivals}
     winners = [max(rivals, key=lambda name, at=at: per_fill[name][at]) for at in range(len(curves.fills))]
-    table = [_row(curves, name, control=False, passed=maps[name].passed(0)) for name in ranked]
-    table += [_row(curves, _control(name), control=True, passed=True) for name in CONTROLS]
     return Choice(
         method=best,
         reason=_reason(best, margins, beats, maps[best].passed(0)),
@@ -271,7 +279,7 @@ def _choose(maps: Mapping[str, Heatmaps], curves: Curves | None, panel: Plan) ->
         margin_edge=margins["edge"],
         beats_controls=beats,
         stable=winners.count(best) / len(winners),
-        table=tuple(sorted(table, key=lambda row: -row["score"])),
+        table=table,
     ), order
 
 
