@@ -312,6 +312,8 @@ def _resident(entry: str) -> int:
 
 def _row(case: Case, contender: str, timing: Timing, memory: int | None) -> str:
     ratio = "1" if contender == "pellucid" else f"{statistics.median(timing.ratio):.2f}"
+    if contender != "pellucid" and statistics.median(timing.ratio) < 1:
+        ratio = f"**{ratio}**"  # a peer that is faster stays in sight until that is mended
     spread = "" if contender == "pellucid" else f" ({min(timing.ratio):.2f} to {max(timing.ratio):.2f})"
     correlation, lowest = timing.agreement
     agreement = f"{correlation:.4f} ({lowest})" if len(case.methods) > 1 and lowest else f"{correlation:.4f}"
@@ -333,7 +335,7 @@ def _page(rows: Sequence[str]) -> str:
             f"{platform.python_version()}, {libraries}.",
             "",
             "- **time / pellucid's**: seconds over pellucid's in the same round, median over the rounds (least to "
-            "most). Above 1: pellucid is faster.",
+            "most). Above 1: pellucid is faster; a peer that is faster stands in bold.",
             "- **plain forwards**: seconds over those of one plain forward pass of the same batch, median.",
             "- **peak MiB**: highest resident memory during one call less that before it, in a fresh process.",
             "- **agrees**: lowest correlation of a map with pellucid's map of the same picture and method (in brackets "
