@@ -22,7 +22,12 @@ export UV_SYSTEM_CERTS ?= true
 # uv from the path if there is one, else fetched once into $(TOOLS).
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 
-.PHONY: help setup demo test lint format types bench pointing docs clean
+# What annotations are checked over: a part of every room, about a minute on one core.
+SHAPES := tests/oracles tests/engine/test_evidence.py tests/trust/test_localisation_oracles.py \
+  tests/trust/test_faithfulness_oracles.py tests/language/test_claims.py tests/results tests/canvas tests/report \
+  tests/testbed/test_truth.py tests/testbed/test_fields.py tests/testbed/test_nets.py
+
+.PHONY: help setup demo test shapes lint format types bench pointing retrain seeds docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -32,6 +37,10 @@ demo: .venv/.demo  ## explain real photographs, rendered scenes and digits; prin
 
 test: .venv/.setup  ## run all tests on two workers; a folder or name: make test ARGS="tests/images -k alpha"
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(if $(ARGS),,$(MAKE) shapes)
+
+shapes: .venv/.setup  ## run a part of the tests with every annotated type and shape checked
+	PELLUCID_CHECK_SHAPES=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --durations=0 --durations-min=5 $(SHAPES)
 
 lint: .venv/.setup  ## style and suspicious code
 	$(BIN)/ruff check .
@@ -49,6 +58,12 @@ bench: .venv/.setup  ## speed against Captum and pytorch-grad-cam; writes benchm
 
 pointing: .venv/.setup  ## how often the map shown first hits the part that decides, on fresh scenes
 	for model in cnn vit; do $(BIN)/pellucid testbed evaluate --model testbed:$$model --scenes 200 $(ARGS) || exit; done
+
+retrain: .venv/.setup  ## train nets of the testbed again from their seeds and compare with their cards; minutes
+	PELLUCID_RETRAIN=1 $(BIN)/pytest tests/testbed/test_train_again.py $(ARGS)
+
+seeds: .venv/.setup  ## twenty clean and twenty biased nets from seeds, for claims about training; may be broken off
+	$(BIN)/pellucid testbed train-seeds $(ARGS)
 
 docs: .venv/.setup  ## the pages as static HTML in site/
 	$(BIN)/python docs/build.py $(ARGS)

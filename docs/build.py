@@ -3,8 +3,9 @@
     make docs                              everything, into site/
     make docs ARGS="--without-pictures"    the words alone, in a second
 
-Pages are Markdown: docs/*.md, docs/methods/*.md and the three of the project itself. Every method's card gets a picture
-made here by running the method on a rendered scene with a shipped model. A link that leads nowhere fails the build.
+Pages are Markdown: docs/*.md, docs/methods/*.md, docs/metrics/*.md and the three of the project itself. Every method's
+card gets a picture made here by running the method on a rendered scene with a shipped model, and every measure's card
+the values it gives to maps that are known. A link that leads nowhere fails the build.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT_PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
 MODELS = ("testbed:cnn", "testbed:vit")  # the second for methods that read attention
 SCENE_SEED = 5
+METRIC_MAPS = ("occlusion", "layer_cam", "gradient", "guided_backprop")  # beside the truth and the three controls
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,15 @@ class Page:
     @property
     def method(self) -> str | None:
         """The method whose card this is."""
-        return self.target.stem if self.target.parent.name == "methods" and self.target.stem != "index" else None
+        return self._card_of("methods")
+
+    @property
+    def metric(self) -> str | None:
+        """The measure whose card this is."""
+        return self._card_of("metrics")
+
+    def _card_of(self, folder: str) -> str | None:
+        return self.target.stem if self.target.parent.name == folder and self.target.stem != "index" else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pictures: dict[str, Path] = {}
     if not options.without_pictures:
         pictures = draw_methods([page.method for page in pages if page.method], options.out)
+        pictures |= draw_metrics([page.metric for page in pages if page.metric], options.out)
     for page in pages:
         target: Path = options.out / page.target
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +89,7 @@ def read_pages() -> list[Page]:
         *sorted(path for path in docs.glob("*.md") if path.name != "index.md"),
         *(ROOT / name for name in PROJECT_PAGES),
         *sorted((docs / "methods").glob("*.md")),
+        *sorted((docs / "metrics").glob("*.md")),
     ]
     return [_read(path) for path in sources]
 
@@ -86,9 +98,10 @@ def render(page: Page, pages: Sequence[Page], pictures: dict[str, Path]) -> str:
     """The page as one HTML file: styles inside, links to its sisters, the method's picture under the heading."""
     body: str = _markdown().render(page.text)
     body = re.sub(r'href="(?!https?:)([^"#]*)\.md(#[^"]*)?"', _html_link, body)
-    if page.method in pictures:
+    card = page.method or page.metric
+    if card in pictures:
         up = "../" * (len(page.target.parts) - 1)
-        picture = f'<img src="{up}{pictures[page.method]}" alt="{page.title} on a rendered scene">'
+        picture = f'<img src="{up}{pictures[card]}" alt="{page.title} on a rendered scene">'
         body = body.replace("</h1>", f"</h1>\n<p>{picture}</p>", 1)
     up = "../" * (len(page.target.parts) - 1)
     return (
@@ -119,6 +132,46 @@ def draw_methods(names: Sequence[str], site: Path) -> dict[str, Path]:
             heat.save(site / folder / f"{name}.png")
             drawn[name] = folder / f"{name}.png"
             break
+    return drawn
+
+
+def draw_metrics(names: Sequence[str], site: Path) -> dict[str, Path]:
+    """One PNG per measure: maps of one scene, from the truth itself to noise, with the value it gives to each."""
+    import pellucid as pl
+    from pellucid.canvas import painting
+    from pellucid.canvas.words import number, title
+    from pellucid.engine import look
+    from pellucid.registry import metrics
+    from pellucid.stories.cases import fresh_scenes
+    from pellucid.stories.measure import Subject
+    from pellucid.stories.plates import drawn_maps
+
+    model = pl.load(MODELS[0])
+    part = fresh_scenes(model, 4, SCENE_SEED).part([0])
+    assert part.truth is not None
+    heats = pl.attribute(model, part.batch.frames, list(METRIC_MAPS), target=list(part.targets))
+    evidence = look(model, part.batch.inputs, list(part.targets))
+    subject = Subject(model, part.batch, heats, evidence, part.truth, None, {"oracle": part.truth.exact.float()})
+    plates = drawn_maps(part, 0, heats, subject.maps, side=176)
+    folder = Path("metrics") / "pictures"
+    (site / folder).mkdir(parents=True)
+    drawn: dict[str, Path] = {}
+    for name in names:
+        metric = metrics()[name]
+        if metric.trains:
+            continue
+        values = subject.measure(metric, {}).values
+        row = [
+            painting.column([
+                painting.plate(plates[key], 176), painting.text(title(key.removeprefix("control ")), 20, 176, lines=2),
+                painting.text(number(float(values[key][0])) if key in values else "–", 28, 176, lines=1),
+            ], 8)
+            for key in plates
+        ]  # fmt: skip
+        way = f"{title(name)}: {metric.better} is better"
+        sheet = painting.column([painting.text(way, 26, 1400, lines=1), painting.row(row, 16)], 18)
+        (site / folder / f"{name}.png").write_bytes(painting.png(painting.framed(sheet, 32)))
+        drawn[name] = folder / f"{name}.png"
     return drawn
 
 
@@ -194,13 +247,21 @@ TEMPLATE = """<!doctype html>
 <body>
 <nav>
 <a class="home" href="{{ up }}index.html">pellucid</a>
-{% for other in pages if not other.method and other.target.name != "index.html" %}
+{% for other in pages if not other.method and not other.metric and other.target.name != "index.html" %}
 <a href="{{ up }}{{ other.target.as_posix() }}"{% if other is sameas page %} aria-current="page"{% endif %}>
 {{- other.title }}</a>
 {% endfor %}
 {% if pages | selectattr("method") | list %}
 <details{% if page.method %} open{% endif %}><summary>Methods</summary>
 {% for other in pages if other.method %}
+<a href="{{ up }}{{ other.target.as_posix() }}"{% if other is sameas page %} aria-current="page"{% endif %}>
+{{- other.title }}</a>
+{% endfor %}
+</details>
+{% endif %}
+{% if pages | selectattr("metric") | list %}
+<details{% if page.metric %} open{% endif %}><summary>Measures</summary>
+{% for other in pages if other.metric %}
 <a href="{{ up }}{{ other.target.as_posix() }}"{% if other is sameas page %} aria-current="page"{% endif %}>
 {{- other.title }}</a>
 {% endfor %}

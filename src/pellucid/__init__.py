@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from pellucid.results import Claim as Claim
     from pellucid.results import Explanation as Explanation
     from pellucid.results import Heatmaps as Heatmaps
+    from pellucid.results import Leaderboard as Leaderboard
     from pellucid.results import Score as Score
     from pellucid.results import Truth as Truth
-    from pellucid.results import open_explanation as open  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from pellucid.results import open_result as open  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from pellucid.stories.contest import benchmark as benchmark
     from pellucid.stories.maps import attribute as attribute
     from pellucid.stories.measure import evaluate as evaluate
     from pellucid.stories.picture import explain as explain
@@ -52,9 +54,11 @@ _HOMES = {
     "PellucidError": "errors",
     "Frame": "images", "read": "stories.request", "read_many": "images",
     "methods": "registry", "metrics": "registry",
-    "Claim": "results", "Explanation": "results", "Heatmaps": "results", "Score": "results", "Truth": "results",
-    "open": "results:open_explanation",
-    "attribute": "stories.maps", "evaluate": "stories.measure", "explain": "stories.picture",
+    "Claim": "results", "Explanation": "results", "Heatmaps": "results", "Leaderboard": "results",
+    "Score": "results", "Truth": "results",
+    "open": "results:open_result",
+    "attribute": "stories.maps", "benchmark": "stories.contest", "evaluate": "stories.measure",
+    "explain": "stories.picture",
     "VisionModel": "subject", "load": "subject", "wrap": "subject",
     "Call": "values", "Class": "values", "Contrast": "values", "Layer": "values", "Predicted": "values",
     "Preprocess": "values", "Probability": "values", "Region": "values", "Similar": "values", "Target": "values",

@@ -4,7 +4,8 @@ PellucidError
 ├── ImageError            a picture cannot be read
 ├── ShapeError            a tensor or map has the wrong shape
 ├── TargetError           what is to be explained does not exist in this model
-│   └── UnknownClass      no class of that name or number
+│   ├── UnknownClass      no class of that name or number
+│   └── AmbiguousClass    several classes of that name
 ├── UnknownLayer          no layer of that name
 ├── UnknownMethod         no method or metric of that name
 ├── MethodUnavailable     the method is not defined for this model, with the reason and what to use instead
@@ -15,16 +16,20 @@ PellucidError
 │   └── RemoteError       a model behind a URL does not answer as agreed
 ├── MissingExtra          an optional library is needed
 ├── PreprocessError       pictures were given to a model of unknown preprocessing
-├── MemoryBudgetError     one single sample does not fit the memory allowed
+├── MemoryBudgetError     one single picture does not fit the memory allowed
 ├── MapError              a map cannot be drawn
+├── UnknownPicture        a result has no picture of that number
 ├── FileError             a file of results cannot be read or written
+├── AnnotationError       what is marked in a folder of pictures contradicts itself or the pictures
 ├── SceneError            a testbed scene is asked for that cannot be
 └── RequestError          an option has a value it cannot have
+    └── ParameterError    a parameter of a method has a value it cannot have
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 
@@ -69,20 +74,35 @@ class TargetError(PellucidError, ValueError):
 class UnknownClass(TargetError):
     """No class of that name or number."""
 
-    def __init__(self, asked: object, labels: Sequence[str]) -> None:
+    def __init__(self, asked: object, labels: Sequence[str], like: Sequence[str] = ()) -> None:
+        """`like` are classes in whose name the one asked for occurs; without any, spelling decides what is near."""
         self.asked, self.count = asked, len(labels)
         last = len(labels) - 1
         if isinstance(asked, str):
-            self.nearest = nearest(asked, labels)
-            super().__init__(
-                f"The model has no class {asked!r}.{_hint(self.nearest)} It has {len(labels)} classes, 0 to {last}."
-            )
+            self.nearest = tuple(like) or nearest(asked, labels)
+            guess = f" Did you mean {like[0]!r}?" if len(like) == 1 else _hint(_few(self.nearest))
+            super().__init__(f"The model has no class {asked!r}.{guess} It has {len(labels)} classes, 0 to {last}.")
         else:
             self.nearest = (labels[last],) if labels else ()
             super().__init__(
                 f"Class {asked} does not exist: the model has {len(labels)} classes, 0 to {last} (the last is "
                 f"{labels[last]!r})."
             )
+
+
+class AmbiguousClass(TargetError):
+    """Several classes bear that name."""
+
+    def __init__(self, asked: str, found: Mapping[int, str]) -> None:
+        """`found` are their indices and full names."""
+        self.asked, self.found = asked, dict(found)
+        listing = ", ".join(_few([f"{index} ({name})" for index, name in found.items()]))
+        super().__init__(f"{len(found)} classes are named {asked!r}: {listing}. Name one by its number.")
+
+
+def _few(entries: Sequence[str], most: int = 5) -> tuple[str, ...]:
+    more = len(entries) - most
+    return (*entries[:most], f"and {more} more") if more > 0 else tuple(entries)
 
 
 class UnknownLayer(PellucidError, LookupError):
@@ -100,9 +120,8 @@ class UnknownMethod(PellucidError, LookupError):
 
     def __init__(self, name: str, known: Sequence[str], kind: str = "method") -> None:
         self.name, self.nearest = name, nearest(name, known)
-        super().__init__(
-            f"There is no {kind} {name!r}.{_hint(self.nearest)} `pellucid methods` lists all {len(known)}."
-        )
+        listing = "`pellucid methods`" if kind == "method" else f"pl.{kind}s()"
+        super().__init__(f"There is no {kind} {name!r}.{_hint(self.nearest)} {listing} lists all {len(known)}.")
 
 
 class MethodUnavailable(PellucidError, ValueError):
@@ -170,11 +189,54 @@ class PreprocessError(PellucidError, ValueError):
 
 
 class MemoryBudgetError(PellucidError, MemoryError):
-    """One single sample does not fit the memory allowed."""
+    """One single picture does not fit the memory allowed, or the memory there is."""
+
+    def __init__(
+        self, budget: int | None = None, needed: int | None = None, without_gradients: int | None = None
+    ) -> None:
+        """Bytes: what is allowed, what one picture takes at least, and what it would take without gradients."""
+        self.budget, self.needed = budget, needed
+        if budget is None or needed is None:
+            super().__init__(
+                "Not even one picture fits into memory. Use smaller pictures, a smaller model or another device."
+            )
+            return
+        outside = without_gradients is not None and without_gradients <= budget
+        instead = ", or methods that need no gradients (occlusion, rise)" if outside else ""
+        super().__init__(
+            f"The memory budget is {_bytes(budget)}, and one picture takes at least {_bytes(needed)} here. Allow "
+            f"{_gib(needed)} GiB or more (memory=, --memory); or take smaller pictures, a smaller model{instead}."
+        )
+
+
+def _bytes(count: int) -> str:
+    units = [(2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")]
+    size, unit = next(((size, unit) for size, unit in units if count >= size), (1, "bytes"))
+    return f"{count / size:.3g} {unit}"
+
+
+def _gib(count: int) -> str:
+    """Two digits, rounded up, so that what is advised is enough."""
+    step = 10.0 ** (math.floor(math.log10(count / 2**30)) - 1)
+    return f"{math.ceil(count / 2**30 / step) * step:.2g}"
 
 
 class RequestError(PellucidError, ValueError):
     """An option has a value it cannot have."""
+
+
+class ParameterError(RequestError):
+    """A parameter of a method has a value it cannot have."""
+
+    def __init__(self, method: str, name: str, value: object, expected: str, near: Sequence[str] = ()) -> None:
+        self.method, self.name, self.value, self.expected, self.nearest = method, name, value, expected, tuple(near)
+        super().__init__(f"{method}: {name}={_shown(value)}; expected {expected}.{_hint(self.nearest)}")
+
+
+def _shown(value: object, most: int = 60) -> str:
+    shape = getattr(value, "shape", None)  # a tensor or an array is told by its shape, not by its numbers
+    words = f"<{_shape(tuple(shape))} of {getattr(value, 'dtype', '')}>" if shape else repr(value)
+    return words if len(words) <= most else f"{words[:most]}..."
 
 
 class SceneError(PellucidError, ValueError):
@@ -183,6 +245,15 @@ class SceneError(PellucidError, ValueError):
 
 class MapError(PellucidError, ValueError):
     """A map cannot be drawn."""
+
+
+class UnknownPicture(PellucidError, IndexError):
+    """A result has no picture of that number."""
+
+    def __init__(self, asked: object, count: int) -> None:
+        self.asked, self.count = asked, count
+        known = f"{count} pictures, 0 to {count - 1}" if count else "no picture"
+        super().__init__(f"There is no picture {asked!r}: this result is of {known}.")
 
 
 class FileError(PellucidError, OSError):
@@ -202,3 +273,12 @@ class RemoteError(ModelError):
     def __init__(self, url: str, problem: str, remedy: str) -> None:
         self.url, self.problem, self.remedy = url, problem, remedy
         super().__init__(f"{url}: {problem} {remedy}")
+
+
+class AnnotationError(PellucidError, ValueError):
+    """What is marked in a folder of pictures contradicts itself, or the pictures."""
+
+    def __init__(self, path: object, where: str, problem: str, remedy: str) -> None:
+        """`where` names the entry: "picture 17", "annotation 4"; empty where it is the file as a whole."""
+        self.path, self.where, self.problem, self.remedy = str(path), where, problem, remedy
+        super().__init__(f"{path}: {where + ': ' if where else ''}{problem} {remedy}")

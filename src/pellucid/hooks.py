@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 _locks: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
 _locks_guard = threading.Lock()
@@ -25,10 +26,19 @@ _CHECKPOINT_FLAGS = ("grad_checkpointing", "gradient_checkpointing")  # timm, tr
 
 
 @contextmanager
-def guest(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode and to ourselves; on the way out every flag is what it was."""
+def guest(network: nn.Module, *, frozen: bool = False) -> Iterator[None]:
+    """The network in evaluation mode and to ourselves; on the way out every flag is what it was.
+
+    frozen: parameters ask for no gradient meanwhile, so that a graph begins only where we begin one: what lies before
+            keeps nothing in memory
+    """
     with _lock(network), ExitStack() as restore:
         modules = list(network.modules())
+        # Someone else's backward hooks would fire without the gradients that they count on.
+        frozen = frozen and not any(vars(module).get("_backward_hooks") for module in modules)
+        asking = [one for one in network.parameters() if one.requires_grad] if frozen else []
+        restore.callback(_ask_for_gradients, asking, True)
+        _ask_for_gradients(asking, False)
         training = [module for module in modules if module.training]
         restore.callback(_set_flags, training, "training", True)
         _set_flags(training, "training", False)
@@ -59,6 +69,11 @@ def _set_flags(modules: Iterable[nn.Module], flag: str, value: bool) -> None:
     for module in modules:
         # Not module.eval(): subclasses override train() to keep some layers frozen.
         setattr(module, flag, value)
+
+
+def _ask_for_gradients(parameters: Iterable[nn.Parameter], asked: bool) -> None:
+    for parameter in parameters:
+        parameter.requires_grad_(asked)
 
 
 def _device_type(network: nn.Module) -> str:
@@ -113,6 +128,55 @@ def bypassed(modules: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
                 vars(module).pop("forward", None)
             else:
                 vars(module)["forward"] = original
+
+
+# -- single operations ----------------------------------------------------------------------------------------------
+
+OnOperation = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+class _Operations(TorchDispatchMode):
+    """Hands every operation of this thread over instead of running it."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to skip it, torch would import its compiler first: seconds, and a hundred megabytes
+
+    def __init__(self, on_operation: OnOperation) -> None:
+        super().__init__()
+        self.on_operation = on_operation
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.on_operation(func, args, kwargs or {})
+
+
+@contextmanager
+def operations(on_operation: OnOperation) -> Iterator[None]:
+    """Calls `on_operation(operation, args, kwargs)`, which runs it and gives its result, for all that torch does."""
+    with _Operations(on_operation):
+        yield
+
+
+@contextmanager
+def bare_operations(device: torch.device) -> Iterator[None]:
+    """For operations written down before and run again without the model: what `guest` promises, and no gradients."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with (
+        torch.inference_mode(),
+        torch.autocast(device_type=device.type, enabled=False),
+        torch.random.fork_rng(devices=list(devices)),
+    ):
+        yield
+
+
+def written(operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arguments that the operation changes in place."""
+    found: list[Any] = []
+    for place, argument in enumerate(operation._schema.arguments):  # noqa: SLF001  torch has no public view of it
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            given = args[place] if place < len(args) else kwargs.get(argument.name)
+            found += given if isinstance(given, (list, tuple)) else [given]
+    return [entry for entry in found if entry is not None]
 
 
 # -- backward rules -------------------------------------------------------------------------------------------------
@@ -328,7 +392,7 @@ _WITH_BIAS = {
 }  # fmt: skip
 
 
-def _constant(func: Any, args: Any, kwargs: Mapping[str, Any], answer: Tensor) -> Tensor | None:
+def _constant(func: Any, args: Any, kwargs: Mapping[str, Any], answer: Any) -> Tensor | None:
     """What the operation adds: a bias, beta - gamma * mean / deviation of a batch norm, the ceiling of a ReLU6."""
     if func in _WITH_BIAS:
         return kwargs.get("bias", args[2] if len(args) > 2 else None)

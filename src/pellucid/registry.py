@@ -29,7 +29,8 @@ class Method:
     sees:     the kinds of layer it reads (`map`, `tokens`); `pixels` for methods that need no layer
     signed:   whether negative values mean evidence against the target
     channels: how colour channels of a pixel map become one value: their `sum`, or the `largest` magnitude
-    cost:     passes per picture beyond the shared pair of one forward and one backward (a backward counts two)
+    cost:     passes per picture beyond the shared pair of one forward and one backward (a backward counts two); the
+              most it can take, where it stops when it has seen enough
     promise:  what the paper promises of the finished map: (evidence, values, parameters) -> list of Check per picture
     """
 
@@ -72,7 +73,18 @@ class Method:
 
 @dataclass(frozen=True)
 class Metric:
-    """How a trust measure is declared. `range` is the least and the greatest value it can take."""
+    """How a trust measure is declared.
+
+    A measure is a function of what it names as arguments: `evidence`, `maps` (by name, the controls among them),
+    `model`, `truth`, `remake`, `heats`; its parameters are keywords. It gives one table for all maps.
+
+    range:   the least and the greatest value it can take
+    cost:    passes per picture and map, for these parameters; those that remake maps add the maps' own
+    shared:  passes per picture on top, once for all maps
+    remakes: whether it makes the maps anew
+    trains:  whether it trains models, so that it runs only when named
+    limit:   the value beyond which a map fails, for measures that are checks; None where the controls are the measure
+    """
 
     name: str
     function: Callable[..., Any]
@@ -81,10 +93,22 @@ class Metric:
     range: tuple[float, float] = (0.0, 1.0)
     cost: Callable[..., float] | float = 0
     needs_truth: bool = False
+    remakes: bool = False
+    trains: bool = False
+    limit: float | None = None
+    shared: Callable[..., float] | float = 0
 
     @property
     def summary(self) -> str:
         return (self.function.__doc__ or "").strip().splitlines()[0]
+
+    def passes(self, **parameters: Any) -> float:
+        """Passes per picture and map, for these parameters."""
+        return self.cost(**parameters) if callable(self.cost) else self.cost
+
+    def shared_passes(self, **parameters: Any) -> float:
+        """Passes per picture once for all maps, for these parameters."""
+        return self.shared(**parameters) if callable(self.shared) else self.shared
 
 
 def method(

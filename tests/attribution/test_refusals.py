@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
@@ -16,27 +14,17 @@ from tests.oracles.nets import PooledConv, Twin, pictures
 INPUTS = pictures(1, 24, 24)
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters", "says"),
-    [
-        ("occlusion", {"window": 0}, "at least 1"),
-        ("occlusion", {"window": 4, "stride": 5}, "never be covered"),
-        ("rise", {"keep": 1.0}, "between 0 and 1"),
-        ("lime", {"segments": 1}, "at least 2"),
-        ("kernel_shap", {"segments": torch.zeros(3, 3, dtype=torch.long)}, "model input"),
-        ("integrated_gradients", {"baseline": "blakc"}, "black"),
-        ("smooth_grad_cam_pp", {"samples": 1, "channels": [12]}, "0 to 11"),
-        ("smooth_grad_cam_pp", {"samples": 1, "neurons": [(0, 99, 0)]}, "no neuron"),
-        ("smooth_grad_cam_pp", {"samples": 1, "neurons": torch.ones(2, 3, dtype=torch.bool)}, "grid"),
-        ("smoothgrad", {"samples": 0}, "at least 1"),
-        ("integrated_gradients", {"steps": 0}, "at least 1"),
-        ("rise", {"masks": 0}, "at least 1"),
-        ("score_cam", {"top": 0}, "at least 1"),
-    ],
-)
-def test_a_parameter_that_cannot_be_is_refused(name: str, parameters: dict[str, Any], says: str) -> None:
-    with pytest.raises(RequestError, match=says):
-        ask(name, Twin("module"), INPUTS, **parameters)
+def test_a_stride_wider_than_the_window_is_refused() -> None:
+    with pytest.raises(RequestError, match="never be covered"):
+        ask("occlusion", Twin("module"), INPUTS, window=4, stride=5)
+
+
+def test_one_single_segment_has_the_whole_share() -> None:
+    """There is no coalition to try: the one player gets all there is."""
+    whole = torch.zeros(24, 24, dtype=torch.long)
+    evidence = evidence_of(Twin("module"), INPUTS)
+    values = values_of("kernel_shap", evidence, segments=whole)
+    assert float(values.sum()) == pytest.approx(float(evidence.score() - evidence.score_of_fill("blur")), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in CONVOLUTIONAL if "cam" in name])

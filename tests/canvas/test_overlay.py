@@ -85,6 +85,7 @@ def test_a_map_with_values_that_are_no_numbers_is_refused(bad: float) -> None:
         overlay(noise(5, 5), map_, signed=False)
 
 
+@pytest.mark.untyped
 def test_a_map_of_another_size_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"\[5, 6\].*\[5, 5\]"):
         overlay(noise(5, 5), np.ones((5, 6)), signed=False)

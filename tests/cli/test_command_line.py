@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from PIL import Image
 
 import pellucid as pl
 from pellucid.cli import main
+from pellucid.stories import demo as demo_story
 from pellucid.stories import folder as folder_story
 
 CHEAP = ("--methods", "grad_cam", "--budget", "60")
@@ -134,22 +137,6 @@ def test_the_default_panel_explains_with_every_kind_of_net(
     assert done["answer"] == story.answer.label
     assert done["claims"] == [claim.text for claim in story.claims]
     assert done["claims"], "the default budget pays for sentences"
-
-
-def test_a_bad_file_among_three_fails_alone_and_is_named_with_its_reason(
-    run: Run, pictures: list[Path], tmp_path: Path
-) -> None:
-    pictures[1].write_text("Dear model, what do you see?")
-    out = tmp_path / "out"
-    ran = run("explain", *pictures, "-m", "testbed:cnn", "--out", out, *CHEAP)
-    assert ran.code == 1
-    assert written(out) == of("bird0", "bird2") | {"index.html"}
-    (line,) = ran.err.splitlines()
-    assert str(pictures[1]) in line
-    assert "not a picture but a text" in line
-    assert line.count("bird1.png") == 1, "the file is named once"
-    assert "2 of 3 pictures explained, 1 failed" in ran.out
-    assert "bird1.png" in (out / "index.html").read_text()
 
 
 def test_a_file_that_is_not_there_fails_alone(run: Run, pictures: list[Path], tmp_path: Path) -> None:
@@ -360,3 +347,62 @@ def test_a_process_that_only_tells_its_version_loads_nothing_heavy() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+# -- broken off -----------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_says_what_is_finished(pictures: list[Path], tmp_path: Path) -> None:
+    """A real process and a real signal; it comes when the first of three pictures is in the journal, which stays."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "pellucid", "explain", *map(str, pictures), "-m", "testbed:cnn", "--out", str(out)]
+    journal, deadline = out / "journal.jsonl", time.monotonic() + 120
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while not journal.exists() and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        said, error = running.communicate(timeout=120)
+    assert running.returncode == 130, said + error
+    finished = len(journal.read_text().splitlines())
+    assert error == f"Stopped. Finished: {finished} of 3; the same command goes on from there.\n"
+    assert 1 <= finished < 3
+
+
+@pytest.mark.parametrize(
+    ("command", "place", "says"),
+    [
+        (("models",), "pellucid.subject.loaders.prefixes", "Stopped.\n"),
+        (("testbed", "evaluate"), "pellucid.stories.pointing.pointing", "Stopped. Nothing is kept of it.\n"),
+        (("testbed", "train", "cnn"), "pellucid.testbed.train.train", "Stopped. What was finished stays; the same"),
+    ],
+)
+def test_every_command_says_what_is_true_of_it_when_it_is_stopped(
+    command: tuple[str, ...], place: str, says: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_arguments: Any, **_options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(place, stop)
+    ran = run(*command)
+    assert ran.code == 130
+    assert ran.err.startswith(says), ran.err
+
+
+def test_a_demonstration_that_is_stopped_counts_over_all_its_chapters(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = pl.testbed.scenes(5, 2).frames()
+    items = tuple(demo_story.Item(frame.name, f"bird-{index}", frame) for index, frame in enumerate(frames))
+    chapters = [demo_story.Chapter(name, "Birds.", "testbed:cnn", items[at:]) for at, name in enumerate("AB")]
+    told = demo_story.tell
+
+    def tell(out: Path, chapter: demo_story.Chapter, **options: Any) -> Any:
+        if chapter.heading == "B":
+            raise KeyboardInterrupt
+        yield from told(out, chapter, **options)
+
+    monkeypatch.setattr("pellucid.cli.demonstration.chapters", lambda: (chapters, []))
+    monkeypatch.setattr("pellucid.cli.demonstration.tell", tell)
+    ran = run("demo", "--out", tmp_path / "out")
+    assert (ran.code, ran.err) == (130, "Stopped. Finished: 2 of 3; the same command goes on from there.\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -73,3 +75,34 @@ def test_the_callers_threads_come_back_after_an_error() -> None:
         interrupted()
     assert inside == [1]
     assert torch.get_num_threads() == threads
+
+
+def test_a_training_broken_off_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole, batch = _problem()
+    course = fit(whole, batch, Recipe(120, 0.05))
+    noted = tmp_path / "how-far"
+
+    def dying(step: int) -> tuple[Tensor, Tensor]:
+        if step == 70:
+            raise KeyboardInterrupt
+        return batch(step)
+
+    broken, _ = _problem()
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, dying, Recipe(120, 0.05), checkpoint=noted)
+    resumed, _ = _problem()
+    seen: list[int] = []
+    again = fit(resumed, lambda step: (seen.append(step), batch(step))[1], Recipe(120, 0.05), checkpoint=noted)
+    assert seen == list(range(50, 120))  # the last note was taken after 50
+    assert again.losses == course.losses
+    assert all(torch.equal(whole.state_dict()[key], resumed.state_dict()[key]) for key in whole.state_dict())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_learn_stays_as_it_was() -> None:
+    net, batch = _problem()
+    net[0].requires_grad_(False)  # type: ignore[index]
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    fit(net, batch, Recipe(5, 0.05))
+    moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == {"2.weight", "2.bias"}

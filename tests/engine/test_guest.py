@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from pellucid.engine import Ablate, look
 from pellucid.errors import ModelError
 from pellucid.subject import wrap
-from pellucid.values import Rule
+from pellucid.values import Gradient, Rule
 from tests.engine.test_evidence import SIZE, pictures
 from tests.guests import unchanged
 from tests.nets import TinyViT, Twin
@@ -180,3 +180,25 @@ def test_two_hundred_calls_hold_no_memory() -> None:
         look(model, inputs, 1).attention_gradient()
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 30_000, f"{grown} KiB more after 200 calls"
+
+
+def first_lies_in_a_graph(net: Twin, layers: list[str]) -> bool:
+    """Whether the output of the net's first convolution did, when a layer's gradient was recorded."""
+    seen: list[bool] = []
+    handle = net.first.register_forward_hook(lambda module, inputs, output: seen.append(output.requires_grad))
+    look(wrap(net, input_size=SIZE), pictures(2), 1, layers=layers, needs=[Gradient]).gradient(layers[0])
+    handle.remove()
+    return seen[-1]
+
+
+def test_what_lies_before_the_deepest_layer_keeps_no_graph() -> None:
+    net = Twin()
+    with unchanged(net):
+        assert not first_lies_in_a_graph(net, ["second"])
+
+
+def test_someone_elses_backward_hooks_find_their_gradients() -> None:
+    net, found = Twin(), []
+    net.second.register_full_backward_hook(lambda module, given, taken: found.append(given[0] is not None))
+    assert first_lies_in_a_graph(net, ["norm"])
+    assert found and all(found)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import pellucid
+from pellucid.engine.parameters import OWN, READERS, parameters_of
 from pellucid.registry import methods
 
 SOURCE = Path(pellucid.__file__).parent
@@ -34,10 +35,10 @@ FLOORS: list[tuple[bool, tuple[str, ...]]] = [
 ]
 HEAVY = ("torch", "torchvision", "timm", "transformers", "sklearn", "skimage", "scipy", "PIL", "numpy")
 PUBLIC = {
-    "attribute", "evaluate", "explain", "load", "methods", "metrics", "open", "read", "wrap",
-    "Call", "Claim", "Class", "Contrast", "Explanation", "Frame", "Heatmaps", "Layer", "PellucidError", "Predicted",
-    "Preprocess", "Probability", "Region", "Score", "Similar", "Target", "Text", "Truth", "Unit", "VisionModel",
-    "read_many", "testbed", "__version__",
+    "attribute", "benchmark", "evaluate", "explain", "load", "methods", "metrics", "open", "read", "wrap", "Call",
+    "Claim", "Class", "Contrast", "Explanation", "Frame", "Heatmaps", "Layer", "Leaderboard", "PellucidError",
+    "Predicted", "Preprocess", "Probability", "Region", "Score", "Similar", "Target", "Text", "Truth", "Unit",
+    "VisionModel", "read_many", "testbed", "__version__",
 }  # fmt: skip
 
 
@@ -127,6 +128,15 @@ def test_every_method_has_its_card_and_its_test() -> None:
     assert not missing, f"no card in docs/methods: {missing}"
     untested = [name for name in methods() if f'"{name}"' not in tests]
     assert not untested, f"no test names: {untested}"
+
+
+def test_every_keyword_of_every_method_has_its_range() -> None:
+    """One that may be anything has a reader that says so: `lambda value, place: value`."""
+    unknown = {
+        f"{name}({keyword}=)" for name, method in methods().items() for keyword in parameters_of(method)
+        if keyword not in READERS and (name, keyword) not in OWN
+    }  # fmt: skip
+    assert not unknown, f"give them a reader in engine/parameters.py: {sorted(unknown)}"
 
 
 def test_no_global_random_state_is_used() -> None:

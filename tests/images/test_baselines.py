@@ -139,3 +139,52 @@ def test_what_cannot_be_filled_is_refused() -> None:
         baselines.fill(model_inputs(), "inpaint")
     with pytest.raises(ShapeError, match="batch 3"):
         baselines.fill(model_inputs()[0], "blur")
+
+
+def test_road_puts_the_weighted_mean_of_all_neighbours_in_a_single_hole() -> None:
+    """Direct neighbours count 1/6, diagonal ones 1/12; at the border the weights that are left are made a mean."""
+    inputs = model_inputs(1)
+    weights = torch.tensor([[1.0, 2.0, 1.0], [2.0, 0.0, 2.0], [1.0, 2.0, 1.0]]) / 12
+    for row, column in ((7, 9), (0, 0), (19, 12)):
+        mask = torch.zeros(20, 26, dtype=torch.bool)
+        mask[row, column] = True
+        filled = baselines.fill(inputs, "road", IMAGENET, 4, mask=mask)
+        inside = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if 0 <= row + a < 20 and 0 <= column + b < 26]
+        total = sum(float(weights[1 + a, 1 + b]) for a, b in inside)
+        mean = sum(weights[1 + a, 1 + b] * inputs[0, :, row + a, column + b] for a, b in inside) / total
+        assert (filled[0, :, row, column] - mean).abs().max() < 0.06, "noise of 0.01 beyond six deviations"
+        assert torch.equal(filled[:, :, ~mask], inputs[:, :, ~mask])
+
+
+def test_road_without_its_noise_solves_the_system_that_the_paper_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every removed pixel is the mean of its neighbours with the removed ones among them: a dense solve agrees."""
+    monkeypatch.setattr(baselines, "_ROAD_NOISE", 0.0)
+    inputs = model_inputs(2, 9, 11)
+    mask = torch.rand(2, 9, 11, generator=Seed(5).generator()) > 0.4
+    filled = baselines.fill(inputs, "road", IMAGENET, mask=mask)
+    kernel = torch.tensor([[1.0, 2.0, 1.0], [2.0, 0.0, 2.0], [1.0, 2.0, 1.0]])[None, None] / 12
+    around = torch.nn.functional.conv2d(filled.flatten(0, 1)[:, None], kernel, padding=1)[:, 0].view_as(filled)
+    share = torch.nn.functional.conv2d(torch.ones(1, 1, 9, 11), kernel, padding=1)[0, 0]
+    gone = mask[:, None].expand_as(filled)
+    assert_close((around / share)[gone], filled[gone], atol=1e-5, rtol=0)
+
+
+def test_road_continues_flat_pictures_and_ramps_exactly_but_for_its_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, columns = torch.meshgrid(torch.arange(20.0), torch.arange(26.0), indexing="ij")
+    ramp = torch.stack([rows, columns, torch.full((20, 26), 13.0)])[None] / 50
+    mask = torch.zeros(1, 20, 26, dtype=torch.bool)
+    mask[:, 4:15, 6:19] = True
+    holed = torch.where(mask[:, None], torch.tensor(9.0), ramp)
+    noise = (baselines.fill(holed, "road", mask=mask) - ramp)[mask[:, None].expand_as(ramp)]
+    assert abs(float(noise.std()) - 0.01) < 0.002 and abs(float(noise.mean())) < 0.002
+    monkeypatch.setattr(baselines, "_ROAD_NOISE", 0.0)
+    assert_close(baselines.fill(holed, "road", mask=mask), ramp, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", baselines.KINDS)
+def test_grey_pictures_are_filled_with_grey(kind: str) -> None:
+    mask = torch.ones(20, 26, dtype=torch.bool)
+    filled = baselines.fill(model_inputs()[:, :1], kind, IMAGENET, mask=mask)
+    assert filled.shape == (3, 1, 20, 26) and torch.isfinite(filled).all()
+    if kind == "black":
+        assert_close(filled[0, 0, 0, 0], ((0 - MEAN) / STD).mean())

@@ -49,12 +49,16 @@ PLACES: dict[str, tuple[np.ndarray, str]] = {
     "lower left": (disc(0.8, 0.15, 0.18), "the lower left"),
     "bottom": (disc(0.8, 0.5, 0.18), "the bottom"),
     "lower right": (disc(0.8, 0.85, 0.18), "the lower right"),
+    "above the middle": (disc(0.3, 0.5, 0.2), "the upper middle"),
+    "below the middle": (disc(0.7, 0.55, 0.2), "the lower middle"),
+    "a spot below the middle": (disc(0.7, 0.5, 0.05), "a small spot in the lower middle"),
     "a large area": (disc(0.45, 0.5, 0.4), "a large area in the centre"),
     "a large corner": (box(0.45, 0.4, 1, 1), "a large area in the lower right"),
     "a spot in the middle": (disc(0.5, 0.5, 0.05), "a small spot in the centre"),
     "a spot beside it": (disc(0.5, 0.6, 0.05), "a small spot right of the centre"),
     "a spot above it": (disc(0.4, 0.5, 0.05), "a small spot above the centre"),
     "a spot aslant": (disc(0.6, 0.4, 0.05), "a small spot below and left of the centre"),
+    "a spot well inside": (disc(0.5, 0.7, 0.05), "a small spot right of the centre"),
     "a spot in a corner": (disc(0.1, 0.9, 0.05), "a small spot in the upper right"),
     "a spot at the side": (disc(0.5, 0.9, 0.05), "a small spot on the right side"),
     "a spot at the top": (disc(0.1, 0.5, 0.05), "a small spot at the top"),
@@ -69,9 +73,9 @@ PLACES: dict[str, tuple[np.ndarray, str]] = {
     "two corners": (disc(0.2, 0.2, 0.15) | disc(0.8, 0.8, 0.15), "the upper left and the lower right"),
     "two eyes": (
         disc(0.2, 0.2, 0.05) | disc(0.2, 0.8, 0.05),
-        "a small spot in the upper left and a small spot in the upper right",
+        "small spots in the upper left and in the upper right",
     ),
-    "two spots in one corner": (disc(0.1, 0.1, 0.04) | disc(0.3, 0.2, 0.04), "several spots in the upper left"),
+    "two spots in one corner": (disc(0.1, 0.1, 0.04) | disc(0.3, 0.2, 0.04), "two small spots in the upper left"),
     "spots everywhere": (
         disc(0.1, 0.1, 0.05) | disc(0.9, 0.1, 0.05) | disc(0.1, 0.9, 0.05) | disc(0.9, 0.9, 0.05),
         "several spots all over the picture",
@@ -79,6 +83,22 @@ PLACES: dict[str, tuple[np.ndarray, str]] = {
     "beads on a string": (
         disc(0.9, 0.1, 0.05) | disc(0.9, 0.5, 0.05) | disc(0.9, 0.9, 0.05), "several spots along the bottom",
     ),
+    "one thing in two pieces": (disc(0.2, 0.2, 0.1) | disc(0.2, 0.365, 0.1), "the upper left"),
+    "a spot cut by a gap": (disc(0.5, 0.2, 0.18) & ~box(0.48, 0, 0.52, 1), "the left side"),
+    "a spot cut into four": (disc(0.5, 0.5, 0.2) & ~box(0.48, 0, 0.52, 1) & ~box(0, 0.48, 1, 0.52), "the centre"),
+    "a spot crossed by a line": (disc(0.2, 0.2, 0.18) | box(0.2, 0, 0.21, 1), "the upper left"),
+    "two spots on a thread": (
+        disc(0.2, 0.15, 0.15) | disc(0.8, 0.85, 0.15) | box(0.5, 0, 0.51, 1),
+        "the upper left and the lower right",
+    ),
+    "a spot and its satellite": (disc(0.15, 0.15, 0.15) | disc(0.3, 0.3, 0.06), "the upper left"),
+    "a large and a small spot": (
+        disc(0.2, 0.2, 0.18) | disc(0.8, 0.8, 0.09), "the upper left and a small spot in the lower right",
+    ),
+    "two places and a crumb": (
+        disc(0.2, 0.2, 0.15) | disc(0.8, 0.8, 0.15) | disc(0.8, 0.1, 0.05), "the upper left and the lower right",
+    ),
+    "lines alone": (box(0.2, 0.1, 0.21, 0.4) | box(0.3, 0.1, 0.31, 0.4), "two small spots in the upper left"),
     "a piece and crumbs": (disc(0.2, 0.2, 0.18) | disc(0.9, 0.9, 0.02), "the upper left"),
 }  # fmt: skip
 
@@ -106,6 +126,7 @@ def test_the_words_turn_with_the_picture(case: str, turn: str) -> None:
     flip: Callable[[np.ndarray], np.ndarray] = np.fliplr if turn == "mirrored" else np.flipud
     got = position.in_words(flip(mask))
     expected = swapped(words, MIRRORED if turn == "mirrored" else FLIPPED)
+    got, expected = (words.removeprefix("small spots ") for words in (got, expected))
     assert sorted(got.split(" and ")) == sorted(expected.split(" and "))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from pellucid.errors import MethodUnavailable, RequestError
+from pellucid.errors import MethodUnavailable
 from tests.oracles.asking import ask, evidence_of, values_of
 from tests.oracles.nets import TinyAttention, Twin, pictures, tiny_vit
 
@@ -70,8 +70,6 @@ def test_rollout_knows_no_class_and_can_fuse_and_discard() -> None:
         assert ask("attention_rollout", network, inputs, fuse=fuse, discard=0.5).isfinite().all()
     sparse = ask("attention_rollout", TinyAttention(depth=1), INPUTS, discard=0.9)
     assert (sparse == 0).any() and (sparse > 0).any()
-    with pytest.raises(RequestError, match="mean, max, min"):
-        ask("attention_rollout", network, inputs, fuse="median")
 
 
 def test_relevance_of_chefer_follows_its_recurrence(network: TinyAttention) -> None:
@@ -111,8 +109,6 @@ def test_legrad_can_read_the_token_that_the_head_reads() -> None:
     handed_on = attention.out(attention.value(tokens)) @ network.head.weight[CLASS]
     expected = (handed_on.clamp(min=0) / tokens.shape[1])[:, 1:].detach().unflatten(1, (3, 4))
     assert_close(ask("legrad", network, INPUTS, CLASS, pool="head"), expected, rtol=1e-4, atol=1e-6)
-    with pytest.raises(RequestError, match="mean or head"):
-        ask("legrad", network, INPUTS, CLASS, pool="max")
 
 
 def test_legrad_and_chefer_can_keep_to_the_last_blocks(network: TinyAttention) -> None:

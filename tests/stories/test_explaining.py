@@ -145,6 +145,40 @@ def test_a_small_budget_is_kept_and_what_it_drops_is_said(spec: str, budget: int
     assert all(sentence in told.plan for sentence in planned.dropped)
 
 
+@pytest.mark.parametrize("spec", ["testbed:cnn", "testbed:vit"])
+@pytest.mark.parametrize("budget", [6, 20, 60, 150, 400, 800, 1500, 4000])
+def test_what_is_spent_is_what_was_planned(spec: str, budget: int) -> None:
+    """Less only where integrated gradients were complete without the doublings that the plan allows for."""
+    told = story(spec, budget)
+    planned = {step.method: step.passes for step in plan(net(spec), SIZE, budget=budget).steps}
+    spent = {heat.method: heat.cost["forwards"] + 2 * heat.cost["backwards"] for heat in told.heatmaps}
+    assert set(spent) == set(planned)
+    early = {name: passes - spent[name] for name, passes in planned.items() if passes and spent[name] != passes}
+    assert set(early) <= {"integrated_gradients"} and all(saved > 0 for saved in early.values()), early
+    assert told.cost["passes"] == told.cost["planned"] - sum(early.values()) <= budget
+
+
+def test_a_larger_budget_buys_patience_where_a_method_may_need_it() -> None:
+    steps = {
+        budget: next(step for step in plan(net(), SIZE, budget=budget).steps if step.method == "integrated_gradients")
+        for budget in (800, 1500, 4000)
+    }
+    assert [step.parameters["most_steps"] for step in steps.values()] == [50, 100, 200]
+    assert [step.passes for step in steps.values()] == [151, 451, 1051], "3 passes a step, and the baseline"
+
+
+def test_a_method_that_tries_every_channel_costs_as_many_passes_as_its_layer_has() -> None:
+    layers = net().layers_at(SIZE)
+    other = next(layer for layer in layers.grid_layers if layer.channels != layers.default.channels)  # type: ignore[union-attr]
+    for layer in (layers.default, other):
+        assert layer is not None
+        (step,) = plan(net(), SIZE, budget=400, methods=["score_cam"], layer=layer.name).steps
+        assert step.passes == layer.channels
+        told = explained(net(), scenes().frames()[0], methods=["score_cam"], layer=layer.name, budget=60)
+        assert told.chosen.cost["forwards"] == layer.channels
+        assert told.cost["passes"] <= told.cost["planned"]
+
+
 def test_each_thing_dropped_has_its_sentence() -> None:
     tiny, small, enough = story(budget=3), story(budget=200), story()
     assert "perturbation map" in " ".join(tiny.notes)

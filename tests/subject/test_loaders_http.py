@@ -182,7 +182,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
         (b"3", RemoteError, "Expected a list of class names"),
         ([1, 2], LoadError, "no list of words"),
         ({"lables": ["a"]}, LoadError, "Nearest: labels"),
-        ({"preprocess": {"size": 3}}, LoadError, "size=3"),
+        ({"preprocess": {"size": 3}}, LoadError, "size is 3"),
     ],
 )
 def test_labels_that_make_no_sense_are_refused(labels: Any, error: type[Exception], says: str) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from pellucid.errors import LoadError
 from pellucid.images import Frame
+from pellucid.subject import wrap
 from pellucid.subject.loaders import load
 from pellucid.subject.loaders import timm as timm_loader
 from pellucid.values import Preprocess
@@ -49,14 +50,43 @@ def test_timm_preprocessing_is_that_of_its_config(name: str) -> None:
 
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
 @pytest.mark.parametrize("share", [1.0, 0.9])
-def test_every_crop_mode_of_timm_is_followed_or_refused(mode: str, share: float) -> None:
-    config = {"input_size": (3, 96, 96), "crop_pct": share, "crop_mode": mode, "interpolation": "bilinear",
+@pytest.mark.parametrize("size", [(96, 96), (96, 160), (160, 96)])
+def test_every_crop_mode_of_timm_is_followed(mode: str, share: float, size: tuple[int, int]) -> None:
+    config = {"input_size": (3, *size), "crop_pct": share, "crop_mode": mode, "interpolation": "bilinear",
               "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}  # fmt: skip
-    if mode == "border" and share < 1:
-        with pytest.raises(LoadError, match="preprocess="):
-            timm_loader.preprocess("timm:x", config)
-        return
     _assert_as_timm(config)
+
+
+@pytest.mark.parametrize("odd", [{"interpolation": "random"}, {"mean": (0.5, 0.5)}])
+def test_a_config_that_cannot_be_followed_is_refused(odd: dict[str, Any]) -> None:
+    config = {"input_size": (3, 96, 96), "crop_pct": 1.0, "crop_mode": "center", "interpolation": "bilinear",
+              "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4), **odd}  # fmt: skip
+    with pytest.raises(LoadError, match="preprocess="):
+        timm_loader.preprocess("timm:x", config)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (96, 160)])
+@pytest.mark.parametrize("share", [None, 0.9, 1.0])
+@pytest.mark.parametrize("mode", [None, "squash", "border"])
+def test_a_bare_module_of_timm_brings_the_same_preprocessing(
+    size: tuple[int, int], share: float | None, mode: str | None
+) -> None:
+    """Built for a size of its own; where its config is silent, what timm takes then."""
+    own = {"crop_pct": share, "crop_mode": mode, "interpolation": "bilinear"}
+    module = timm.create_model(
+        "vit_tiny_patch16_224", img_size=size, num_classes=3, depth=1, pretrained_cfg_overlay=own
+    )
+    config = timm.data.resolve_data_config({"input_size": (3, *size)}, pretrained_cfg=module.pretrained_cfg)
+    model = wrap(module)
+    assert model.preprocess is not None and model.preprocess == timm_loader.preprocess("timm:x", config)
+    _assert_as_timm(config)
+
+
+def test_a_model_of_grey_pictures_takes_its_one_mean_for_all_colours() -> None:
+    module = timm.create_model("test_resnet", in_chans=1)
+    module.pretrained_cfg.update(mean=(0.5,), std=(0.25,))
+    read = wrap(module).preprocess
+    assert read is not None and (read.mean, read.std) == ((0.5,) * 3, (0.25,) * 3)
 
 
 def test_an_untrained_model_says_so_and_is_the_same_for_the_same_seed() -> None:
@@ -76,7 +106,10 @@ def test_timm_models_are_built_for_another_input_size() -> None:
     assert model.input_size == (96, 160)
     assert model.layers.default is not None
     assert model.layers.default.grid == (6, 10)
-    assert "stretched" in model.notes[-1]
+    assert model.preprocess is not None and model.preprocess.fit == "cover"
+    assert model.notes == ("Its weights are random (seed 0): it was never trained.",)
+    wide = Frame(picture(300, 500)).fitted(model.preprocess).geometry  # of its ratio: as much is lost on every side
+    assert wide is not None and (wide.resized, wide.offset, wide.size) == ((106, 177), (5, 8), (96, 160))
     assert model.predict(model.prepare([Frame(picture(50, 70))])).shape == (1, 1000)
 
 

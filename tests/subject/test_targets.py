@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pellucid.errors import PellucidError, TargetError, UnknownClass, UnknownLayer
+from pellucid.errors import AmbiguousClass, PellucidError, TargetError, UnknownClass, UnknownLayer
 from pellucid.subject import Labels, wrap
 from pellucid.values import Call, Class, Contrast, Predicted, Probability, Similar, Text, Unit, target_from_dict
 from tests.nets import Twin
@@ -31,8 +31,8 @@ def test_indices_names_and_values_mean_the_same() -> None:
     [
         (99, UnknownClass, "5 classes, 0 to 4"),
         (-1, UnknownClass, "Class -1 does not exist"),
-        ("tabby", UnknownClass, "Nearest: tabby cat"),
-        ("crane", TargetError, "2 classes are named 'crane': 2, 3"),
+        ("tabby", UnknownClass, "Did you mean 'tabby cat'"),
+        ("crane", AmbiguousClass, r"2 classes are named 'crane': 2 \(crane\), 3 \(crane\)\. Name one"),
         ([0, 1, 2], TargetError, "3 targets for 2 pictures"),
         ([], TargetError, "0 targets for 2 pictures"),
         (True, TargetError, "is no target"),

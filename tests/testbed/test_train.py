@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from pellucid.compute import train as training
+from pellucid.compute.train import keep
 from pellucid.errors import SceneError
 from pellucid.testbed import nets
 from pellucid.testbed.train import PLANS, POINTING_SEED, TEST_SEED, digits, grad_cam, train, trained
@@ -25,6 +28,24 @@ def test_training_gives_the_same_bytes_twice(tmp_path: Path) -> None:
         train("digits", 5, folder=tmp_path / folder, steps=12)
     one, two = ((tmp_path / folder / "digits.safetensors").read_bytes() for folder in ("one", "two"))
     assert one == two
+
+
+def test_a_training_broken_off_goes_on_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train("digits", 5, folder=tmp_path / "whole", steps=70)
+    with monkeypatch.context() as patch:
+
+        def breaking(*arguments: Any, **options: Any) -> None:
+            keep(*arguments, **options)
+            raise KeyboardInterrupt
+
+        patch.setattr(training, "keep", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            train("digits", 5, folder=tmp_path / "broken", steps=70)
+    assert not (tmp_path / "broken" / "digits.safetensors").exists()
+    train("digits", 5, folder=tmp_path / "broken", steps=70)
+    one, other = ((tmp_path / folder / "digits.safetensors").read_bytes() for folder in ("whole", "broken"))
+    assert one == other
+    assert [path.name for path in (tmp_path / "broken").iterdir()] == ["digits.safetensors"]
 
 
 def test_the_cnn_learns_from_its_first_steps_the_same_way_every_time() -> None:

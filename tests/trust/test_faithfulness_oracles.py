@@ -13,19 +13,22 @@ from torch.testing import assert_close
 
 import pellucid as pl
 from pellucid.engine import Evidence, look
+from pellucid.engine.perturb import ranking
 from pellucid.errors import RequestError, ShapeError
+from pellucid.images.baselines import KINDS
+from pellucid.images.baselines import fill as baseline
 from pellucid.results import Heatmaps, Score
 from pellucid.subject import VisionModel, wrap
 from pellucid.trust.faithfulness import (
-    CONTROLS,
     Curves,
     curve_passes,
+    deletion,
     even,
-    most_important,
+    insertion_minus_deletion,
     perturbation_curves,
-    ranking,
 )
-from pellucid.values import Class, Seed
+from pellucid.trust.measured import CONTROLS
+from pellucid.values import Call, Class, Contrast, Seed, Similar, Target, Unit
 from tests.guests import unchanged
 from tests.nets import Twin
 from tests.oracles.nets import LinearPicture, pictures
@@ -151,7 +154,7 @@ def test_equal_values_are_ordered_by_the_seed_and_not_by_their_place() -> None:
     assert torch.equal(ranks[0].flatten().sort().values, torch.arange(256))
     reading_order = torch.stack([ranks[0].flatten().float(), torch.arange(256.0)])
     assert abs(float(torch.corrcoef(reading_order)[0, 1])) < 0.2
-    half = most_important(ranks, 0.5)[0]
+    half = ranks[0] < 128
     assert int(half.sum()) == 128 and 40 < int(half[:8].sum()) < 88
 
 
@@ -230,6 +233,9 @@ def test_curves_take_as_many_passes_as_announced() -> None:
     maps = {"one": torch.rand(2, 12, 12), "other": torch.rand(2, 12, 12)}
     perturbation_curves(evidence, maps, fractions=even(6), fills=("blur", "mean"))
     assert evidence.passes.forwards - before == curve_passes(2, 6, 2) == 1 + 2 + 2 * 2 * 2 * 4
+    perturbation_curves(evidence, maps, fractions=even(6), fills=("mean",))
+    perturbation_curves(evidence, {"the same": maps["one"].clone()}, fractions=(0, 0.4, 1), fills=("blur",))
+    assert evidence.passes.forwards - before == curve_passes(2, 6, 2), "what was asked before ran again"
 
 
 def test_outputs_without_a_probability_are_not_called_one() -> None:
@@ -266,3 +272,71 @@ def test_what_cannot_be_measured_is_refused() -> None:
         pl.evaluate(model, inputs, heat[0], "deletion")
     with pytest.raises(ShapeError):
         pl.evaluate(model, inputs, replace(heat, values=torch.rand(2, 6, 5)), "deletion")
+
+
+def test_absolute_order_takes_the_largest_magnitudes_first() -> None:
+    model, inputs = linear(5, 6), pictures(2, 5, 6)
+    values = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(11))
+    asked = {"steps": 9, "fills": ("mean",)}
+    absolute = measured(model, inputs, values, "insertion", order="absolute", **asked)
+    assert absolute.values == measured(model, inputs, values.abs(), "insertion", **asked).values
+    assert absolute.values != measured(model, inputs, values, "insertion", **asked).values
+    assert absolute.order.startswith("absolute")
+
+
+def test_steps_in_pixels_are_points_so_many_pixels_apart() -> None:
+    model, inputs = linear(5, 6), pictures(2, 5, 6)
+    values = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(12))
+    by_pixel = measured(model, inputs, values, "deletion", step=7, fills=("mean",))
+    assert by_pixel.curves is not None
+    assert by_pixel.curves["fractions"] == pytest.approx([0, 7 / 30, 14 / 30, 21 / 30, 28 / 30, 1])
+    whole = measured(model, inputs, values, "deletion", step=1, fills=("mean",)).curves
+    assert whole is not None
+    picked = torch.tensor(whole["deletion"])[..., [0, 7, 14, 21, 28, 30]]
+    assert_close(torch.tensor(by_pixel.curves["deletion"]), picked)
+    with pytest.raises(RequestError, match="step=0"):
+        measured(model, inputs, values, "deletion", step=0)
+
+
+@pytest.mark.parametrize("fill", KINDS)
+def test_every_fill_ends_in_the_picture_and_in_nothing_but_fill(fill: str) -> None:
+    model, inputs = linear(5, 6), pictures(2, 5, 6)
+    evidence = look(model, inputs, CLASS)
+    curves = perturbation_curves(evidence, {"map": torch.rand(2, 5, 6)}, fractions=even(4), fills=(fill,))
+    everything = torch.ones(2, 5, 6, dtype=torch.bool)
+    emptied = baseline(inputs, fill, None, evidence.seed.child("fill", fill), mask=everything)
+    whole, empty = (model.predict(each)[:, CLASS] for each in (inputs, emptied))
+    for curve, start, end in ((curves.deletion, whole, empty), (curves.insertion, empty, whole)):
+        assert_close(curve["map"][0, :, 0], start)
+        assert_close(curve["map"][0, :, -1], end)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [Contrast(0, 2), Call(lambda outputs: outputs[:, 1] ** 2), Similar(pictures(1, 5, 6, seed=9)), Unit("norm", 3)],
+)
+def test_any_target_can_be_followed(target: Target) -> None:
+    """A likeness, a contrast, a unit inside: the curve is the target's own value on the changed pictures."""
+    model, inputs = wrap(Twin(), input_size=(5, 6)), pictures(2, 5, 6)
+    evidence = look(model, inputs, target)
+    values = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(13))
+    found = deletion(evidence, {"map": values}, steps=4, fills=("mean",))
+    gone = torch.zeros(2, 30, dtype=torch.bool).scatter_(1, values.flatten(1).topk(10).indices, True).view(2, 1, 5, 6)
+    (expected,) = evidence.scores_at([torch.where(gone, evidence.fill("mean"), inputs)])
+    curve = torch.tensor(found.curves["map"]["deletion"])[0]
+    assert_close(curve[:, 1], expected)
+    assert_close(curve[:, 0], evidence.score())
+    assert "probability" not in found.unit
+    least, most = curve.amin(dim=1, keepdim=True), curve.amax(dim=1, keepdim=True)
+    scaled = torch.trapezoid((curve - least) / (most - least), dim=1) / 3
+    assert_close(torch.tensor(found.curves["map"]["scaled"])[0], scaled, rtol=1e-3, atol=1e-4)
+
+
+def test_one_curve_alone_does_not_pay_for_the_other() -> None:
+    model, inputs = wrap(Twin(), input_size=(12, 12)), pictures(2, 12, 12)
+    evidence = look(model, inputs, Class(1))
+    maps = {"one": torch.rand(2, 12, 12), "other": torch.rand(2, 12, 12)}
+    deletion(evidence, maps, steps=6, fills=("blur", "mean"))
+    assert evidence.passes.forwards == 1 + 2 + 2 * 2 * 4
+    insertion_minus_deletion(evidence, maps, steps=6, fills=("blur", "mean"))
+    assert evidence.passes.forwards == curve_passes(2, 6, 2)

@@ -15,8 +15,8 @@ import pellucid as pl
 from pellucid.errors import RequestError, ShapeError
 from pellucid.results import Score, Truth
 from pellucid.subject import wrap
-from pellucid.trust.faithfulness import CONTROLS
 from pellucid.trust.localisation import hits, overlaps
+from pellucid.trust.measured import CONTROLS
 from tests.guests import unchanged
 from tests.nets import Twin
 from tests.oracles.nets import pictures

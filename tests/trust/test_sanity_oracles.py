@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -15,7 +17,8 @@ import pellucid as pl
 from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.results import Score
 from pellucid.subject import VisionModel, wrap
-from pellucid.trust.sanity import model_randomisation, randomise, rank_correlation
+from pellucid.trust.likeness import histogram_entropy, rank_correlation, structure
+from pellucid.trust.sanity import model_randomisation, randomise
 from pellucid.values import Seed
 from tests.guests import unchanged
 from tests.nets import Twin
@@ -46,7 +49,8 @@ def test_a_map_that_ignores_the_model_stays_as_it_was_at_every_stop(method: str)
 def test_a_map_of_a_trained_model_goes_with_its_weights(method: str) -> None:
     model, frames = pl.load("testbed:cnn"), pl.testbed.scenes(7, 2).frames()
     score = randomised(model, frames, method, target=None, depths=2)
-    assert max(abs(value) for value in score.values) < 0.3
+    assert score.curves is not None
+    assert np.abs(np.asarray(score.curves["similarity"])[-1]).max() < 0.3
     assert all(score.margin(name, index) > 0.7 for name in ("centre", "edge") for index in (0, 1))
 
 
@@ -60,16 +64,17 @@ def test_the_gradient_of_a_linear_model_becomes_that_of_the_random_weights() -> 
 
 def test_the_stops_go_from_the_last_layer_to_the_first() -> None:
     seen: list[dict[str, Tensor]] = []
-    model, heat = twin(), pl.attribute(twin(), INPUTS, "gradient", target=1)
+    model = twin()
+    maps = {"gradient": pl.attribute(model, INPUTS, "gradient", target=1).one_channel}
 
-    def remake(other: VisionModel) -> Tensor:
-        assert other.module is not None
-        seen.append({name: value.clone() for name, value in other.module.named_parameters()})
-        return heat.one_channel
+    def remake(*, model: VisionModel | None = None, **_: object) -> dict[str, Tensor]:
+        assert model is not None and model.module is not None
+        seen.append({name: value.clone() for name, value in model.module.named_parameters()})
+        return maps
 
-    score = model_randomisation(model, heat, remake=remake, depths=4)
-    assert score.curves is not None and score.curves["layers"] == [1.0, 2.0, 3.0, 4.0]
-    assert score.values == pytest.approx((1.0, 1.0))
+    found = model_randomisation(model, maps, remake, depths=4)
+    assert found.curves["gradient"]["layers"] == [1.0, 2.0, 3.0, 4.0]
+    assert found.values["gradient"].tolist() == pytest.approx((1.0, 1.0))
     assert model.module is not None
     learned = dict(model.module.named_parameters())
     order = ["head", "norm", "second", "first"]
@@ -78,12 +83,20 @@ def test_the_stops_go_from_the_last_layer_to_the_first() -> None:
         assert changed == set(order[:stop])
 
 
+def test_the_controls_that_see_the_picture_stay_and_the_random_one_goes() -> None:
+    score = randomised(twin(), INPUTS, "gradient")
+    assert score.centre == pytest.approx((1.0, 1.0)) and score.edge == pytest.approx((1.0, 1.0))
+    assert max(abs(value) for value in score.random) < 4 / 167**0.5
+
+
 @pytest.mark.parametrize(("depths", "layers"), [(1, [4.0]), (2, [2.0, 4.0]), (9, [1.0, 2.0, 3.0, 4.0])])
 def test_the_last_stop_has_every_layer_made_random(depths: int, layers: list[float]) -> None:
     score = randomised(twin(), INPUTS, "gradient", depths=depths)
     assert score.curves is not None and score.curves["layers"] == layers
-    similarity = score.curves["similarity"]
-    assert len(similarity) == len(layers) and tuple(similarity[-1]) == score.values
+    similarity = np.asarray(score.curves["similarity"])
+    assert len(similarity) == len(layers)
+    assert similarity.mean(axis=0) == pytest.approx(score.values)
+    assert similarity.std(axis=0) == pytest.approx(score.spread, abs=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["module", "in-place functional"])
@@ -143,3 +156,51 @@ def test_a_black_box_has_no_weights_to_lose() -> None:
         pl.evaluate(box, INPUTS, heat, "model_randomisation")
     with pytest.raises(RequestError, match="depths=0"):
         pl.evaluate(twin(), INPUTS, heat, "model_randomisation", depths=0)
+
+
+def test_structural_similarity_is_that_of_scikit_image() -> None:
+    generator = torch.Generator().manual_seed(5)
+    one, other = (torch.randn(3, 20, 26, generator=generator) for _ in range(2))
+    other = one + 0.4 * other
+
+    def scaled(values: Tensor) -> np.ndarray:
+        size = values.abs().double()
+        return ((size - size.min()) / (size.max() - size.min())).numpy()
+
+    expected = [
+        structural_similarity(scaled(a), scaled(b), data_range=1.0, win_size=7) for a, b in zip(one, other, strict=True)
+    ]
+    assert_close(structure(one, other), torch.tensor(expected), check_dtype=False, rtol=1e-3, atol=2e-3)
+    assert_close(structure(one, -3 * one), torch.ones(3), check_dtype=False)
+    assert structure(one[:, :4, :5], other[:, :4, :5]).shape == (3,)
+
+
+def test_the_entropy_of_a_histogram_has_a_closed_form() -> None:
+    steps = torch.arange(200).float().view(1, 10, 20)
+    assert float(histogram_entropy(steps)) == pytest.approx(np.log(100), rel=1e-3)
+    assert float(histogram_entropy(torch.ones(1, 10, 20))) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("method", "fails"),
+    [
+        ("guided_backprop", True), ("deconvnet", True), ("guided_grad_cam", True), ("centre", True), ("edge", True),
+        ("gradient", False), ("grad_cam", False), ("occlusion", False),
+    ],
+)  # fmt: skip
+def test_the_checks_fail_what_is_known_to_fail_and_pass_what_is_known_to_depend_on_the_model(
+    method: str, fails: bool
+) -> None:
+    """On the shipped convolutional net, as in Adebayo et al. 2018; deconvnet does not even look at the picture."""
+    model, scenes = pl.load("testbed:cnn"), pl.testbed.scenes(902, 4)
+    own: dict[str, Any] = {"window": 16, "stride": 8} if method == "occlusion" else {}
+    heat = pl.attribute(model, scenes.frames(), method, target=scenes.labels.tolist(), **own)
+    checks = [
+        pl.metrics()[name] for name in ("model_randomisation", "structure_randomisation", "picture_randomisation")
+    ]
+    scores = pl.evaluate(model, scenes.frames(), heat, [check.name for check in checks])
+    failed = [
+        score.metric for score, check in zip(scores, checks, strict=True)
+        if check.limit is not None and np.mean(score.values) > check.limit
+    ]  # fmt: skip
+    assert bool(failed) == fails, [(score.metric, np.mean(score.values)) for score in scores]

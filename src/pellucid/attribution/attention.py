@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.attribution.parameters import at_least_one
 from pellucid.engine import Evidence
-from pellucid.errors import MethodUnavailable, RequestError
+from pellucid.errors import MethodUnavailable
 from pellucid.registry import method
 from pellucid.values import Attention, AttentionGradient
 
@@ -29,10 +28,6 @@ def attention_rollout(evidence: Evidence, *, fuse: str = "mean", discard: float 
 
     Raises MethodUnavailable for models without attention between all tokens.
     """
-    if fuse not in _FUSE:
-        raise RequestError(f"fuse={fuse!r}; expected one of {', '.join(_FUSE)}.")
-    if not 0 <= discard < 1:
-        raise RequestError(f"discard={discard}; expected a part from 0 to below 1.")
     blocks = _known(evidence.attention, "attention_rollout")
     identity = torch.eye(blocks[0].shape[-1]).to(blocks[0])
     flow = identity
@@ -76,8 +71,6 @@ def legrad(
 
     Raises MethodUnavailable for models without attention between all tokens.
     """
-    if pool not in ("mean", "head"):
-        raise RequestError(f"pool={pool!r}; expected mean or head.")
     slopes = _known(lambda: evidence.early_attention_gradients(pool), "legrad")
     felt = sum(slope.clamp(min=0).mean(dim=(1, 2)) for slope in _last(slopes, last))
     assert isinstance(felt, Tensor)
@@ -104,7 +97,6 @@ def _refuse(name: str, error: MethodUnavailable) -> NoReturn:
 
 
 def _last(blocks: Iterable[_Entry], count: int | None) -> list[_Entry]:
-    at_least_one(last=count)
     listed = list(blocks)
     return listed if count is None else listed[-count:]
 

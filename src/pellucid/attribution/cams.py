@@ -11,11 +11,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.attribution.gradients import noisy_copies
-from pellucid.attribution.parameters import at_least_one
 from pellucid.engine import Evidence
-from pellucid.errors import RequestError
 from pellucid.registry import method
-from pellucid.values import Activation, Gradient, Layer, Rule, Scores
+from pellucid.values import Activation, Gradient, Layer, Rule, Scores, Tail
 
 _GRID = ("map", "tokens")
 
@@ -154,7 +152,6 @@ def score_cam(evidence: Evidence, layer: Layer, *, top: int | None = None) -> Fl
     Weights are the softmax over channels of the target under each mask; the score of the empty picture, which the
     paper subtracts, cancels in it. A channel that is the same everywhere masks nothing and weighs nothing.
     """
-    at_least_one(top=top)
     activation = evidence.activation(layer)
     spread = activation.flatten(2).var(dim=2, correction=0)
     chosen = spread.argsort(dim=1, descending=True, stable=True)[:, :top].sort(dim=1).values
@@ -171,7 +168,7 @@ def score_cam(evidence: Evidence, layer: Layer, *, top: int | None = None) -> Fl
     return (weights[:, :, None, None] * activation).sum(dim=1).clamp(min=0)
 
 
-@method("ablation_cam", needs=[Activation, Scores], sees=_GRID, paper="Desai & Ramaswamy 2020", cost=_one_per_channel)
+@method("ablation_cam", needs=[Activation, Tail], sees=_GRID, paper="Desai & Ramaswamy 2020", cost=_one_per_channel)
 def ablation_cam(evidence: Evidence, layer: Layer) -> Float[Tensor, "batch h w"]:
     """Channels weighted by how far the target falls, in parts of its own magnitude, when the channel is set to zero.
 
@@ -217,22 +214,12 @@ def _subset(
     _, count, height, width = parts.shape
     chosen = torch.ones(count, height, width, device=parts.device)
     if channels is not None:
-        if not channels or not all(0 <= channel < count for channel in channels):
-            raise RequestError(f"channels={list(channels)}; expected some of 0 to {count - 1}, the layer's channels.")
         only = torch.zeros(count, device=parts.device)
         only[list(channels)] = 1
         chosen = chosen * only[:, None, None]
     if isinstance(neurons, Tensor):
-        if neurons.shape != (height, width):
-            raise RequestError(f"neurons has shape {list(neurons.shape)}; the layer's grid is [{height}, {width}].")
         return chosen * neurons.to(chosen)
     if neurons is not None:
-        for channel, row, column in neurons:
-            if not (0 <= channel < count and 0 <= row < height and 0 <= column < width):
-                raise RequestError(
-                    f"There is no neuron {(channel, row, column)}; the layer has {count} channels on {height} rows and "
-                    f"{width} columns."
-                )
         only = torch.zeros_like(chosen)
         only[tuple(torch.tensor(list(neurons), dtype=torch.long).reshape(-1, 3).T)] = 1
         return chosen * only

@@ -39,7 +39,7 @@ def centre(evidence: Evidence, *, width: float = 0.25) -> Float[Tensor, "batch h
 
     width: standard deviation in parts of each side
     """
-    rows, columns = (torch.linspace(-0.5, 0.5, side).square() / (2 * width**2) for side in evidence.size)
+    rows, columns = ((torch.linspace(-0.5, 0.5, side) / width).square() / 2 for side in evidence.size)
     bell = torch.exp(-(rows[:, None] + columns[None, :]))
     return bell.to(evidence.inputs).expand(len(evidence.inputs), -1, -1).clone()
 

@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.attribution.parameters import at_least_one, at_least_zero
 from pellucid.engine import Evidence
 from pellucid.registry import method
-from pellucid.values import InputGradient, Rule
+from pellucid.values import Gradients, InputGradient, Rule
 
 
 @method(
@@ -60,7 +59,7 @@ def _passes(*, samples: int = 50, **_: Any) -> float:
     return 3.0 * samples
 
 
-@method("smoothgrad", needs=[InputGradient], paper="Smilkov et al. 2017", channels="largest", cost=_passes)
+@method("smoothgrad", needs=[InputGradient, Gradients], paper="Smilkov et al. 2017", channels="largest", cost=_passes)
 def smoothgrad(evidence: Evidence, *, samples: int = 50, noise: float = 0.15) -> Float[Tensor, "batch 3 height width"]:
     """The gradient that survives small changes of the picture: its mean over noisy copies.
 
@@ -69,7 +68,12 @@ def smoothgrad(evidence: Evidence, *, samples: int = 50, noise: float = 0.15) ->
     return _moments(_noisy_gradients(evidence, samples, noise)).mean
 
 
-@method("smoothgrad_squared", needs=[InputGradient], paper="Smilkov et al. 2017; Hooker et al. 2019", cost=_passes)
+@method(
+    "smoothgrad_squared",
+    needs=[InputGradient, Gradients],
+    paper="Smilkov et al. 2017; Hooker et al. 2019",
+    cost=_passes,
+)
 def smoothgrad_squared(
     evidence: Evidence, *, samples: int = 50, noise: float = 0.15
 ) -> Float[Tensor, "batch 3 height width"]:
@@ -81,7 +85,7 @@ def smoothgrad_squared(
     return moments.mean.square() + moments.variance
 
 
-@method("vargrad", needs=[InputGradient], paper="Adebayo et al. 2018", cost=_passes)
+@method("vargrad", needs=[InputGradient, Gradients], paper="Adebayo et al. 2018", cost=_passes)
 def vargrad(evidence: Evidence, *, samples: int = 50, noise: float = 0.15) -> Float[Tensor, "batch 3 height width"]:
     """Where the gradient changes most when the picture changes a little: its variance over noisy copies.
 
@@ -96,8 +100,6 @@ def noisy_copies(evidence: Evidence, samples: int, noise: float) -> Iterator[Flo
     Sample number n adds the same pattern to every picture, so a picture's map does not depend on its neighbours in
     the batch.
     """
-    at_least_one(samples=samples)
-    at_least_zero(noise=noise)
     inputs = evidence.inputs
     sigma = noise * (inputs.amax(dim=(1, 2, 3), keepdim=True) - inputs.amin(dim=(1, 2, 3), keepdim=True))
     for number in range(samples):

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pellucid.attribution.parameters import at_least_one
 from pellucid.engine import Evidence
 from pellucid.errors import RequestError
 from pellucid.registry import method
@@ -70,9 +69,6 @@ def rise(
     keep:     chance that a cell is shown
     baseline: what hidden pixels become; zero is the mean colour of normalised inputs, as in the paper
     """
-    at_least_one(masks=masks, grid=grid)
-    if not 0 < keep < 1:
-        raise RequestError(f"keep={keep}; expected a chance between 0 and 1, both excluded.")
     total = evidence.accumulate(
         rise_masks(masks, grid, keep, evidence.size, evidence.seed),
         weigh=lambda mask, score: mask * score,
@@ -119,16 +115,13 @@ class _Windows:
 
 
 def _windows(size: tuple[int, int], window: Extent | None, stride: Extent | None) -> _Windows:
-    sides = _pair(max(1, round(min(size) / 8)) if window is None else window, "window")
+    sides = _pair(max(1, round(min(size) / 8)) if window is None else window)
     sides = min(sides[0], size[0]), min(sides[1], size[1])
-    steps = (max(1, sides[0] // 2), max(1, sides[1] // 2)) if stride is None else _pair(stride, "stride")
+    steps = (max(1, sides[0] // 2), max(1, sides[1] // 2)) if stride is None else _pair(stride)
     if steps[0] > sides[0] or steps[1] > sides[1]:
         raise RequestError(f"stride={stride} is wider than the window {sides}: pixels between would never be covered.")
     return _Windows(size, sides, steps)
 
 
-def _pair(extent: Extent, name: str) -> tuple[int, int]:
-    rows, columns = (extent, extent) if isinstance(extent, int) else extent
-    if min(rows, columns) < 1:
-        raise RequestError(f"{name}={extent}; expected pixels, at least 1.")
-    return rows, columns
+def _pair(extent: Extent) -> tuple[int, int]:
+    return (extent, extent) if isinstance(extent, int) else extent

@@ -10,9 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pellucid.attribution.parameters import at_least_one, at_least_zero
 from pellucid.engine import Evidence
-from pellucid.errors import RequestError
 from pellucid.images import superpixels
 from pellucid.registry import method
 from pellucid.values import Check, Scores
@@ -44,8 +42,6 @@ def lime(
     ridge:    strength of the penalty on the squared coefficients; the intercept is free
     returns:  the segment's coefficient, in target units, on each of its pixels; how well the model fits is a note
     """
-    at_least_one(samples=samples)
-    at_least_zero(ridge=ridge)
     maps = _segments(evidence, segments)
     shown = [_random_choices(evidence, samples, int(numbers.max()) + 1, keep) for numbers in maps]
     scores = _scores(evidence, maps, shown, baseline)
@@ -53,7 +49,7 @@ def lime(
     fits: list[float] = []
     for numbers, choices, answers in zip(maps, shown, scores.double(), strict=True):
         distance = 1 - choices.mean(dim=1).sqrt()  # cosine distance of a 0/1 vector to all ones
-        weights = torch.exp(-distance.square() / kernel**2)
+        weights = torch.exp(-(distance / kernel).square())  # in this order a narrow kernel's square cannot vanish
         coefficients, fit = _ridge(choices, answers, weights, ridge)
         painted.append(coefficients[numbers])
         fits.append(fit)
@@ -70,7 +66,7 @@ def _shap_passes(*, samples: int = 1000, segments: Any = 50, **_: Any) -> float:
 
 def efficiency(evidence: Evidence, values: Tensor, parameters: Mapping[str, Any]) -> list[Check]:
     """Whether the shares sum to target(picture) - target(everything hidden), one check per picture."""
-    (hidden,) = evidence.scores_at([evidence.fill(parameters.get("baseline", "blur"))])
+    hidden = evidence.score_of_fill(parameters.get("baseline", "blur"))
     checks: list[Check] = []
     for total, shared in zip(values.flatten(1).sum(dim=1).tolist(), (evidence.score() - hidden).tolist(), strict=True):
         gap = abs(total - shared) / max(abs(shared), 1e-8)
@@ -103,10 +99,9 @@ def kernel_shap(
     returns:  the segment's share spread evenly over its pixels, so that the map sums to
               target(picture) - target(baseline)
     """
-    at_least_one(samples=samples)
     maps = _segments(evidence, segments)
     whole = evidence.score().double()
-    (empty,) = evidence.scores_at([evidence.fill(baseline)])
+    empty = evidence.score_of_fill(baseline)
     plans = [_coalitions(evidence, samples, int(numbers.max()) + 1) for numbers in maps]
     scores = _scores(evidence, maps, [plan[0] for plan in plans], baseline)
     painted: list[Tensor] = []
@@ -121,12 +116,8 @@ def kernel_shap(
 def _segments(evidence: Evidence, segments: int | Tensor) -> list[Int[Tensor, "height width"]]:
     """Segment numbers 0, 1, 2 ... of every picture, on the CPU."""
     if isinstance(segments, Tensor):
-        if tuple(segments.shape) != tuple(evidence.size):
-            raise RequestError(f"segments has shape {list(segments.shape)}; the model input is {list(evidence.size)}.")
         numbers = segments.cpu().unique(return_inverse=True)[1]
         return [numbers] * len(evidence.inputs)
-    if segments < 2:
-        raise RequestError(f"segments={segments}; expected at least 2.")
     found = [
         torch.as_tensor(superpixels.slic(picture, segments, preprocess=evidence.preprocess))
         for picture in evidence.inputs.cpu()
@@ -148,7 +139,8 @@ def _scores(
             ]
             yield torch.where(torch.stack(visible)[:, None].to(hidden.device), evidence.inputs, hidden)
 
-    return torch.stack(list(evidence.scores_at(points())), dim=1).cpu()
+    scores = list(evidence.scores_at(points()))
+    return torch.stack(scores, dim=1).cpu() if scores else torch.zeros(len(maps), 0)
 
 
 def _random_choices(evidence: Evidence, samples: int, count: int, keep: float) -> Float[Tensor, "sample segment"]:

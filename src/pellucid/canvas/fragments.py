@@ -54,16 +54,17 @@ def sentence(text: str) -> Markup:
     return Markup("<p>{}</p>").format(text)
 
 
-def claim(text: str, verdict: str, meaning: str, figures: Mapping[str, str]) -> Markup:
-    """A sentence with the mark of its verdict and its figures."""
+def claim(text: str, verdict: str, meaning: str, figures: Mapping[str, str], now: str = "") -> Markup:
+    """A sentence with the mark of its verdict and its figures; `now` is what a later measurement says instead."""
     inner = Markup("<s>{}</s>").format(text) if verdict == "refuted" else escape(text)
+    again = Markup('<br><span class="muted">Measured again:</span> {}').format(now) if now else ""
     numbers = Markup("").join(
         Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, figure) for name, figure in figures.items()
     )
     return Markup(
         '<div class="claim {}" tabindex="0"><span class="mark" role="img" aria-label="{}" title="{}">{}</span>'
-        '<p>{}</p><dl class="figures">{}</dl></div>'
-    ).format(verdict, meaning, meaning, _MARKS[verdict], inner, numbers)
+        '<p>{}{}</p><dl class="figures">{}</dl></div>'
+    ).format(verdict, meaning, meaning, _MARKS[verdict], inner, again, numbers)
 
 
 def facts(heading: str, rows: Mapping[str, str]) -> Markup:

@@ -1,6 +1,7 @@
 """Blocks of a PNG sheet: each is an image, and rows and columns of blocks are blocks again.
 
-Letters come from Pillow's own font, so a sheet looks the same on every machine.
+Letters come from a font that lies beside this file, so a sheet looks the same on every machine. One that the font lacks
+is drawn as an open box.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import io
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -17,15 +19,21 @@ from pellucid.canvas.raster import Pixels, enlarged
 from pellucid.canvas.scales import Scale
 from pellucid.canvas.words import percent
 
+_BALANCED = 4  # lines of a caption or headline; beyond that it is a paragraph, which fills its column
+_FONT = Path(__file__).parent / "fonts" / "Inter-Regular.ttf"
 PAPER, INK, MUTED, TRACK, ACCENT, WRONG = "#fbfaf7", "#1c1b19", "#625e57", "#e6e1d7", "#0b6b63", "#9c2f22"
 
 
 def text(words: str, size: int, width: int, colour: str = INK, *, lines: int = 20) -> Image.Image:
-    """Words wrapped to `width` pixels; what does not fit in `lines` ends in an ellipsis."""
+    """Words wrapped to `width` pixels in lines about as long as each other; what does not fit in `lines` is left out
+    behind an ellipsis.
+    """
     face = _font(size)
     wrapped = _wrapped(writable(words), face, width)
     if len(wrapped) > lines:
-        wrapped = [*wrapped[: lines - 1], _fitting(f"{wrapped[lines - 1]} …", face, width)]
+        wrapped = [*wrapped[: lines - 1], _cut_at_a_word(wrapped[lines - 1], face, width)]
+    elif 1 < len(wrapped) <= _BALANCED:
+        wrapped = _balanced(writable(words), face, width, len(wrapped))
     height = round(1.36 * size)
     block = Image.new("RGB", (width, max(1, height * len(wrapped))), PAPER)
     draw = ImageDraw.Draw(block)
@@ -61,14 +69,16 @@ def probabilities(rows: Sequence[tuple[str, float]], width: int, size: int = 22)
 
 
 def scale_bar(scale: Scale, width: int, size: int = 20) -> Image.Image:
-    """The colours of a scale from end to end, its ends in words below."""
+    """The colours of a scale from end to end, its ends in words below; below each other where there is little room."""
     ends = np.linspace(-1 if scale.signed else 0, 1, width)
     bar = Image.fromarray(np.repeat(scale.colours(ends)[None], 10, axis=0))
-    face, block = _font(size), Image.new("RGB", (width, 18 + round(1.3 * size)), PAPER)
+    face, line = _font(size), round(1.3 * size)
+    stacked = face.getlength(scale.low) + face.getlength(scale.high) + size > width
+    block = Image.new("RGB", (width, 18 + line * (1 + stacked)), PAPER)
     block.paste(bar, (0, 0))
     draw = ImageDraw.Draw(block)
     draw.text((0, 16), scale.low, fill=MUTED, font=face)
-    draw.text((width, 16), scale.high, fill=MUTED, font=face, anchor="ra")
+    draw.text((width, 16 + line * stacked), scale.high, fill=MUTED, font=face, anchor="ra")
     return block
 
 
@@ -107,48 +117,21 @@ def png(block: Image.Image) -> bytes:
 
 
 def writable(words: str) -> str:
-    """The words in letters that Pillow's own font has: no accents, signs in ASCII, other scripts as `?`."""
-    return "".join(_letter(letter) for letter in words)
+    """The words as the font can set them: accents joined to their letters, and nothing that is not to be seen."""
+    joined = unicodedata.normalize("NFC", words)
+    return "".join(letter for letter in joined if unicodedata.category(letter) != "Cf" and letter not in _SELECTORS)
+
+
+_SELECTORS = frozenset(map(chr, range(0xFE00, 0xFE10)))  # they choose between shapes of the sign before them
 
 
 @cache
-def _letter(letter: str) -> str:
-    if letter.isascii() or not _is_missing(letter):
-        return letter
-    plain = unicodedata.normalize("NFKD", _SIGNS.get(letter, letter))
-    return "".join(part for part in plain if part.isascii()) or ("" if unicodedata.combining(letter) else "?")
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # The basic layout is in every build of Pillow; the other one depends on libraries of the machine.
+    return ImageFont.truetype(_FONT, size, layout_engine=ImageFont.Layout.BASIC)
 
 
-_SIGNS = {
-    "×": "x",
-    "−": "-",
-    "—": "-",
-    "✓": "+",
-    "✗": "x",
-    "≤": "<=",
-    "≥": ">=",
-    "ß": "ss",
-    "ø": "o",
-    "æ": "ae",
-    "→": "->",
-}
-
-
-def _is_missing(letter: str) -> bool:
-    """Whether the font draws its box for unknown letters."""
-    face = _font(24)
-    drawn, box = (Image.new("L", (40, 40)) for _ in range(2))
-    ImageDraw.Draw(drawn).text((4, 4), letter, fill=255, font=face)
-    ImageDraw.Draw(box).text((4, 4), "\ue123", fill=255, font=face)
-    return drawn.tobytes() == box.tobytes()
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _wrapped(words: str, face: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
+def _wrapped(words: str, face: ImageFont.FreeTypeFont, width: float) -> list[str]:
     lines: list[str] = []
     for word in words.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -159,7 +142,23 @@ def _wrapped(words: str, face: ImageFont.FreeTypeFont | ImageFont.ImageFont, wid
     return lines
 
 
-def _fitting(line: str, face: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+def _balanced(words: str, face: ImageFont.FreeTypeFont, width: int, count: int) -> list[str]:
+    """As many lines, but none of them a single word that was left over: in the narrowest column that holds them."""
+    narrow, wide = width // (count + 1), width
+    while wide - narrow > 4:
+        middle = (narrow + wide) // 2
+        fits = len(_wrapped(words, face, middle)) <= count and max(map(face.getlength, words.split())) <= middle
+        narrow, wide = (narrow, middle) if fits else (middle, wide)
+    return _wrapped(words, face, wide)
+
+
+def _cut_at_a_word(line: str, face: ImageFont.FreeTypeFont, width: float) -> str:
+    while " " in line and face.getlength(f"{line} …") > width:
+        line = line.rpartition(" ")[0]
+    return _fitting(f"{line} …", face, width)
+
+
+def _fitting(line: str, face: ImageFont.FreeTypeFont, width: float) -> str:
     if face.getlength(line) <= width:
         return line
     while line and face.getlength(line + "…") > width:

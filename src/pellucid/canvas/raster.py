@@ -20,14 +20,14 @@ def display_size(height: int, width: int, side: int) -> tuple[int, int]:
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
-def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+def resized(pixels: Pixels, size: tuple[int, int]) -> UInt8[np.ndarray, "rows columns 3"]:
     """The picture at exactly `size` rows and columns, smoothed when it shrinks."""
     if pixels.shape[:2] == size:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.LANCZOS))
 
 
-def enlarged(pixels: Pixels, side: int) -> Pixels:
+def enlarged(pixels: Pixels, side: int) -> UInt8[np.ndarray, "rows columns 3"]:
     """A small picture (digits, rendered scenes) with every pixel repeated until it nearly fills `side`."""
     longest = max(pixels.shape[:2])
     if longest > SMALL:
@@ -48,6 +48,11 @@ def data_uri(pixels: Pixels, *, quality: int = 82) -> str:
         candidates["png"] = _encoded(pixels, "PNG", optimize=True)
     kind = min(candidates, key=lambda name: len(candidates[name]))
     return f"data:image/{kind};base64,{base64.b64encode(candidates[kind]).decode()}"
+
+
+def data_uri_of_png(png: bytes) -> str:
+    """A PNG file as an address that holds it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _blocky(pixels: Pixels) -> bool:

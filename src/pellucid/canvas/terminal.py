@@ -38,10 +38,11 @@ def sentence(text: str) -> RenderableType:
     return Text(text)
 
 
-def claim(text: str, verdict: str) -> RenderableType:
-    """A sentence with the mark of its verdict; a refuted one is struck through."""
+def claim(text: str, verdict: str, now: str = "") -> RenderableType:
+    """A sentence with the mark of its verdict, a refuted one struck through, and what was measured again, if it was."""
     mark, colour = MARKS[verdict]
-    return Text.assemble((f"{mark} ", colour), (text, "strike dim" if verdict == "refuted" else ""))
+    again = [("\n  Measured again: ", "dim"), (now, "")] if now else []
+    return Text.assemble((f"{mark} ", colour), (text, "strike dim" if verdict == "refuted" else ""), *again)
 
 
 def facts(heading: str, rows: Mapping[str, str]) -> RenderableType:

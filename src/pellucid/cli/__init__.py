@@ -7,8 +7,8 @@ import sys
 
 import typer
 
-from pellucid.cli import demo, explain, layers, methods, models, testbed
-from pellucid.cli.failing import failing_clearly
+from pellucid.cli import benchmark, demo, explain, layers, methods, models, testbed
+from pellucid.cli.failing import failing_clearly, stays, stopping
 
 app = typer.Typer(
     name="pellucid",
@@ -19,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("explain")(explain.explain)
+app.command("benchmark")(stopping(stays)(benchmark.benchmark))
 app.command("methods")(methods.methods)
 app.command("models")(models.models)
 app.command("layers")(layers.layers)

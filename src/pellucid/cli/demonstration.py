@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from pellucid.cli.failing import say
-from pellucid.cli.reporting import card
+from pellucid.cli.failing import say, stopping
+from pellucid.cli.reporting import card, finished
 from pellucid.report import Section, Skipped, write_gallery, write_index
 from pellucid.stories.demo import chapters, tell
 from pellucid.stories.errand import Outcome
@@ -26,20 +26,22 @@ def run(out: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
     done: list[Done] = []
     failed: list[Failed] = []
     sections: list[Section] = []
-    for chapter in found:
-        console.print(Text(f"\n{chapter.heading}. {chapter.words}", style="bold"))
-        mine: list[Done] = []
-        for told in tell(out, chapter, seed=seed):
-            if isinstance(told.result, Failed):
-                failed.append(told.result)
-                say(f"{told.result.source}: {told.result.reason}")
-                continue
-            mine.append(told.result)
-            story = told.result.story
-            answer = (story.answer.text, "bold")
-            console.print(Text.assemble(f"  {story.frame.name}: ", answer, ". ", (story.headline, "dim")))
-        done += mine
-        sections.append(Section(chapter.heading, chapter.words, tuple(card(one) for one in mine)))
+    total = sum(len(chapter.items) for chapter in found)
+    with stopping(lambda: finished(len(done), total)):
+        for chapter in found:
+            console.print(Text(f"\n{chapter.heading}. {chapter.words}", style="bold"))
+            mine: list[Done] = []
+            for told in tell(out, chapter, seed=seed):
+                if isinstance(told.result, Failed):
+                    failed.append(told.result)
+                    say(f"{told.result.source}: {told.result.reason}")
+                    continue
+                mine.append(told.result)
+                done.append(told.result)
+                story = told.result.story
+                answer = (story.answer.text, "bold")
+                console.print(Text.assemble(f"  {story.frame.name}: ", answer, ". ", (story.headline, "dim")))
+            sections.append(Section(chapter.heading, chapter.words, tuple(card(one) for one in mine)))
     index = write_index(
         out / "index.html", sections, title=TITLE, words=" ".join(left_out),
         skipped=[Skipped(one.source, one.reason) for one in failed],

@@ -32,6 +32,14 @@ def explain(
     budget: Annotated[
         int, typer.Option(metavar="PASSES", min=1, help="Forward passes per picture; a backward counts two.")
     ] = 400,
+    faithfulness_target: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GAIN",
+            help="Search methods, layers and baselines for a map of this insertion less deletion (-1 to "
+            "1), within the budget; 2000 passes are a fair search.",
+        ),
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be done and what it costs, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -44,7 +52,7 @@ def explain(
 
     errand = prepare(
         images, model, out=out, target=target, methods=methods, layer=layer, device=device, seed=seed, memory=memory,
-        budget=budget,
+        budget=budget, faithfulness_target=faithfulness_target,
     )  # fmt: skip
     if plan:
         announce_plan(errand, as_json)

@@ -26,6 +26,6 @@ def methods(as_json: Json = False) -> None:
         table.add_row(f"[bold]{row.name}[/]", row.question, ", ".join(row.needs) or "nothing", row.cost, row.paper)
     Console().print(table)
     Console().print(
-        "[dim]passes: forward passes per picture beyond the one forward and backward that all methods share; "
+        "[dim]passes: at most so many forward passes per picture beyond the pair that all methods share; "
         "a backward counts two.[/]"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from pellucid.cli.failing import say
+from pellucid.cli.failing import say, stopping
 from pellucid.cli.options import print_json
 from pellucid.report import Card, Section, Skipped, write_index
 from pellucid.stories.errand import Errand, Outcome
@@ -32,14 +32,15 @@ def finish(errand: Errand, *, quiet: bool = False) -> Outcome:
     failed: list[Failed] = list(errand.missing)
     for failure in failed:
         say(failure.reason)
-    for result in explain_into(errand.out, errand.model, errand.items, errand.request, memory=errand.memory):
-        if isinstance(result, Failed):
-            failed.append(result)
-            say(result.reason if result.source in result.reason else f"{result.source}: {result.reason}")
-            continue
-        done.append(result)
-        if not quiet:
-            tell(result)
+    with stopping(lambda: finished(len(done), len(errand.items))):
+        for result in explain_into(errand.out, errand.model, errand.items, errand.request, memory=errand.memory):
+            if isinstance(result, Failed):
+                failed.append(result)
+                say(result.reason if result.source in result.reason else f"{result.source}: {result.reason}")
+                continue
+            done.append(result)
+            if not quiet:
+                tell(result)
     index = None
     if len(done) + len(failed) > 1 and done:
         section = Section("", "", tuple(card(one) for one in done))
@@ -52,6 +53,11 @@ def finish(errand: Errand, *, quiet: bool = False) -> Outcome:
     return Outcome(tuple(done), tuple(failed), index, errand.out)
 
 
+def finished(count: int, total: int) -> str:
+    """What is said of pictures where the work is broken off."""
+    return f"Finished: {count} of {total}; the same command goes on from there."
+
+
 def card(one: Done) -> Card:
     """Its card on the index page beside it."""
     return Card.of(one.story, one.page.name)
@@ -61,6 +67,8 @@ def tell(one: Done) -> None:
     """The answer, the sentences and where the page is."""
     console = Console()
     console.print(one.story)
+    for note in one.story.chosen.notes:
+        console.print(Text(f"  Note: {note}", style="yellow"), soft_wrap=True)
     again = " (finished before)" if one.resumed else ""
     console.print(Text.assemble(("  ", ""), (str(one.page), "cyan"), (again, "dim"), "\n"), soft_wrap=True)
 

@@ -6,6 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pellucid.canvas.words import number, title
+from pellucid.results.board_page import headline
+from pellucid.results.leaderboard import Leaderboard
 from pellucid.stories.pointing import Pointing
 
 
@@ -28,3 +31,32 @@ def pointing_table(result: Pointing) -> RenderableType:
     )
     beaten = f"In {result.beat_controls} of {result.kept} scenes the map shown first beat all three controls."
     return Group(Text(lead), table, Text(beaten, style="dim"))
+
+
+def board_table(board: Leaderboard, most: int = 5) -> RenderableType:
+    """The board by its first measure, with the others that a terminal has room for."""
+    order = [board.rank_by, *(column.metric for column in board.columns if column.metric != board.rank_by)][:most]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    table.add_column("", no_wrap=True)
+    for metric in order:
+        table.add_column(f"{title(metric)} {'↑' if board.column(metric).better == 'higher' else '↓'}", justify="right")
+    table.add_column("passes", justify="right")
+    for rank, name in enumerate(board.order, start=1):
+        entry = board.entry(name)
+        style = {"control": "dim italic", "shown first": "bold green", "oracle": "cyan"}.get(entry.kind, "")
+        cells: list[str | Text] = []
+        for metric in order:
+            place = board.standing(metric, name)
+            flagged = place.margin is not None and not place.beats and entry.kind != "control"
+            words = number(place.value.mean) if place.value.count else "–"
+            cells.append(Text.assemble(words, (" !" if flagged else "  ", "red")))
+        table.add_row(str(rank), title(name), *cells, f"{entry.passes:.0f}" if entry.passes else "", style=style)
+    said = [headline(board)]
+    if len(board.columns) > len(order):
+        said.append(f"{len(board.columns) - len(order)} more measures are on the page.")
+    if board.left_out:
+        dear = ", ".join(f"{name} ({passes:.0f})" for name, passes, _ in board.left_out)
+        said.append(f"Left out for their cost in passes, run when named: {dear}.")
+    marks = "! does not clearly beat the best of the maps that know nothing, or fails a check"
+    return Group(Text(" ".join(said)), table, Text(marks, style="dim"))

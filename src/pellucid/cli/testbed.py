@@ -1,4 +1,4 @@
-"""`pellucid testbed train | evaluate`"""
+"""`pellucid testbed export | train | train-seeds | cards | evaluate`"""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from pellucid.cli.failing import stays, stopping
 from pellucid.cli.options import Json, Model, Seed, print_json
 
 app = typer.Typer(help="The rendered world where the right answer is known, and its nets.", no_args_is_help=True)
 
 
 @app.command()
+@stopping(stays)
 def train(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Which nets; all that are shipped if none is named.")
@@ -27,6 +29,8 @@ def train(
 ) -> None:
     """Rebuild the shipped nets from a seed, and measure them.
 
+    Broken off, the same command goes on where it stopped.
+
     Example: pellucid testbed train digits --out weights
     """
     from pellucid.testbed.nets import ARCHITECTURES, WEIGHTS, known
@@ -40,12 +44,68 @@ def train(
         print_json([vars(card) for card in cards])
         return
     for card in cards:
-        figures = ", ".join(f"{name} {share:.3f}" for name, share in card.accuracy.items())
-        print(f"{card.name}: {figures}; default layer {card.default_layer}")
+        print(f"{card.name}: {card.figures}{f'; default layer {card.default_layer}' if card.default_layer else ''}")
     print(out or WEIGHTS)
 
 
+@app.command("train-seeds")
+@stopping(stays)
+def train_seeds(
+    out: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER]", help="One file for each net: seed-101/cnn.safetensors. Default: in the cache folder."
+        ),
+    ] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--net", metavar="NAME", help="Which nets; cnn and cnn_background by default.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 20,
+    workers: Annotated[int, typer.Option(min=1, help="How many nets at a time, one thread each.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """The same nets from many seeds, for claims about training itself: 20 clean and 20 biased ones.
+
+    Broken off, the same command goes on where it stopped; what is there already is kept.
+
+    Example: pellucid testbed train-seeds
+    """
+    from pellucid.testbed.train import SHORT_PLANS, nursery
+    from pellucid.testbed.train import train_seeds as train_all
+
+    out = out or nursery()
+    cards = train_all(out, names or tuple(SHORT_PLANS), count=count, workers=workers)
+    if as_json:
+        print_json([vars(card) for card in cards])
+        return
+    for card in cards:
+        print(f"seed {card.seed}, {card.name}: {card.figures}")
+    print(out)
+
+
 @app.command()
+def cards(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Which nets; all that are shipped if none is named.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the page of the documentation.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What each shipped net is, how it was trained and what was measured on it.
+
+    Example: pellucid testbed cards vit_background
+    """
+    from pellucid.testbed.nets import ARCHITECTURES, built, card_of, in_markdown, in_words
+
+    chosen = [card_of(name) for name in names or built()]
+    if as_json:
+        print_json([{"about": ARCHITECTURES[card.name].about, **vars(card)} for card in chosen])
+        return
+    print(in_markdown(chosen) if markdown else "\n\n".join(map(in_words, chosen)))
+
+
+@app.command()
+@stopping(lambda: "Nothing is kept of it.")
 def evaluate(
     model: Model = "testbed:cnn",
     scenes: Annotated[int, typer.Option(min=1, help="How many fresh scenes.")] = 200,
@@ -69,3 +129,35 @@ def evaluate(
     from pellucid.cli.tables import pointing_table
 
     Console().print(pointing_table(result))
+
+
+@app.command()
+@stopping(stays)
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New, or that of the same export, which goes on.")],
+    count: Annotated[int, typer.Option("--n", min=1, help="How many scenes.")] = 100,
+    seed: Seed = 2,
+    size: Annotated[int, typer.Option(min=16, help="Side of the pictures in pixels.")] = 64,
+    task: Annotated[str, typer.Option(help="What decides the class: species, wing3, xor, count, side and others.")] = (
+        "species"
+    ),
+    mode: Annotated[str, typer.Option(help="solo, flock or parts_missing.")] = "solo",
+    shortcut: Annotated[str | None, typer.Option(help="A planted cue: background, tag, frame or trace.")] = None,
+    strength: Annotated[float, typer.Option(help="How often the cue tells the class, 0 to 1.")] = 0.95,
+    as_json: Json = False,
+) -> None:
+    """Write scenes and all that is known of them: PNG, a line of JSON each, boxes, masks and captions as COCO has them.
+
+    Broken off, the same command goes on where it stopped.
+
+    Example: pellucid testbed export birds --n 200 --size 128
+    """
+    from pellucid.testbed.files import export as write
+
+    world = {"size": size, "task": task, "mode": mode, "shortcut": shortcut, "strength": strength}
+    done = write(folder, count=count, seed=seed, **world)
+    if as_json:
+        print_json({"folder": str(done.path), "scenes": done.count, "painted": done.painted})
+        return
+    print(f"{done.count} scenes, {done.painted} painted now")
+    print(done.path)

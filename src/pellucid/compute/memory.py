@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,18 +26,30 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Budget:
-    """The memory one request may use for what a model holds while it runs, in bytes."""
+    """The memory one request may use for what a model holds while it runs, in bytes.
+
+    firm: whether somebody set it; what is only a share of the free memory refuses nothing
+    """
 
     size: int
+    firm: bool = False
 
     @classmethod
     def of(cls, gib: float | None, device: torch.device | None = None) -> Budget:
-        """`gib` GiB, or a quarter of what is free where None. Raises RequestError unless positive."""
+        """`gib` GiB, or a quarter of what is free where None. Raises RequestError unless positive and finite."""
         if gib is None:
             return cls(int(_available(device) * _DEFAULT_SHARE))
-        if not gib > 0:
-            raise RequestError(f"The memory budget is {gib} GiB; expected a number above 0.")
-        return cls(int(gib * GIB))
+        if isinstance(gib, bool) or not isinstance(gib, Real) or not 0 < gib < math.inf:
+            raise RequestError(f"memory={gib!r}; expected a number of GiB above 0, or nothing.")
+        return cls(int(gib * GIB), firm=True)
+
+    def hold(self, needed: int, *, without_gradients: int | None = None) -> None:
+        """Raises MemoryBudgetError where one picture, which takes `needed` bytes at least, cannot fit.
+
+        without_gradients: what it would take at least if no gradient were asked for
+        """
+        if self.firm and needed > self.size:
+            raise MemoryBudgetError(self.size, needed, without_gradients)
 
     def batch(self, sample_bytes: int, device: torch.device | None = None) -> int:
         """Samples that fit at once, at least one."""
@@ -67,9 +81,7 @@ def halving(run: Callable[[int], Result], size: int) -> tuple[Result, int]:
             if not _is_out_of_memory(error):
                 raise
             if size == 1:
-                raise MemoryBudgetError(
-                    "Not even one sample fits into memory. Use smaller pictures, a smaller model or another device."
-                ) from error
+                raise MemoryBudgetError from error
             size = max(1, size // 2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,7 +22,8 @@ class Edit:
     def __call__(self, values: Tensor) -> Tensor:
         """The layer's output, changed; the given tensor stays as it is."""
         grid = to_grid(values, self.layer)
-        return from_grid(self.changed(grid).to(values.dtype), values, self.layer)
+        changed = from_grid(self.changed(grid).to(values.dtype), values, self.layer)
+        return _laid_out_as(values, changed)
 
     def changed(self, grid: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
         raise NotImplementedError
@@ -59,3 +61,12 @@ class Add(Edit):
 
     def changed(self, grid: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
         return grid + self.amount * self.direction.to(grid)[None, :, None, None]
+
+
+def _laid_out_as(values: Tensor, changed: Tensor) -> Tensor:
+    """`changed` in the memory layout of `values`: what comes next in the model may accept no other."""
+    formats = [torch.contiguous_format, *([torch.channels_last] if values.ndim == 4 else [])]
+    for layout in formats:
+        if values.is_contiguous(memory_format=layout):
+            return changed.contiguous(memory_format=layout)
+    return changed

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal
 
 import torch
@@ -15,68 +15,19 @@ from torch import Tensor
 from pellucid import hooks
 from pellucid.compute.memory import Budget, halving
 from pellucid.engine.edits import Edit, Replace
-from pellucid.engine.recording import Constant, Recording, Wanted, gradients, record, score, settled
-from pellucid.errors import MethodUnavailable, RequestError
+from pellucid.engine.findings import Answers, BiasTerm, Passes, TokenGrid
+from pellucid.engine.recording import Recording, Wanted, gradients, record, score, settled, sound
+from pellucid.engine.suffix import Origin, Suffix, suffix_of
+from pellucid.engine.tape import Tape
+from pellucid.errors import MethodUnavailable
 from pellucid.images import baselines
 from pellucid.subject import VisionModel
 from pellucid.subject.layers import LayerTree, to_grid
-from pellucid.values import (
-    Activation,
-    Attention,
-    AttentionGradient,
-    BiasGradient,
-    Class,
-    Gradient,
-    InputGradient,
-    Layer,
-    Need,
-    Predicted,
-    Preprocess,
-    Rule,
-    Seed,
-    Target,
-    Text,
-)
+from pellucid.values import Class, Layer, Predicted, Preprocess, Seed, Target, Text
 
 _SHARES_OF_GRADIENT_PASS = 3  # a graph holds activations, their gradients and copies
 _PERTURBATION_FILL = "blur"
-
-
-@dataclass
-class Passes:
-    """Passes made so far, per picture. A backward counts as two forwards in `cost`."""
-
-    forwards: float = 0.0
-    backwards: float = 0.0
-
-    @property
-    def cost(self) -> float:
-        return self.forwards + 2 * self.backwards
-
-    def add(self, forwards: float = 0.0, backwards: float = 0.0) -> None:
-        self.forwards += forwards
-        self.backwards += backwards
-
-
-@dataclass(frozen=True)
-class TokenGrid:
-    """Where a transformer's tokens lie: `prefix` tokens, then `rows` x `columns` of the picture."""
-
-    prefix: int
-    rows: int
-    columns: int
-
-
-@dataclass(frozen=True)
-class BiasTerm:
-    """The target's gradient on an operation's output, times the constant that the operation adds.
-
-    on_grid:  where the output lies on a grid; None where it does not
-    off_grid: summed over everything else (prefix tokens, windows, vectors)
-    """
-
-    on_grid: Float[Tensor, "batch channel h w"] | None
-    off_grid: Float[Tensor, "batch channel"]
+_WORTH_A_PROOF = 4  # changed activations; proving that a suffix is right takes two forwards, the first time
 
 
 class Evidence:
@@ -99,6 +50,10 @@ class Evidence:
         self._by_rule: dict[str, Tensor] = {}
         self._fills: dict[str, Tensor] = {}
         self._plain: tuple[Tensor, Tensor] | None = None
+        self._tails: dict[str, Suffix | None] = {}
+        self._changes: Counter[str] = Counter()
+        self._parent: Evidence | None = None  # of which this is a change of one layer
+        self._remembered: dict[Hashable, Any] = {}
 
     # -- what it is about -------------------------------------------------------------------------------------------
 
@@ -144,6 +99,12 @@ class Evidence:
         if text not in self.notes:
             self.notes.append(text)
 
+    def remember(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once for every `key`, for whatever is worked out from these passes."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        return self._remembered[key]
+
     # -- the shared pass --------------------------------------------------------------------------------------------
 
     def output(self) -> Float[Tensor, "batch classes"]:
@@ -169,9 +130,12 @@ class Evidence:
         address = self._address(layer)
         recording = self._recorded(Wanted(layers=frozenset([address.name]), gradients=True))
         gradient = self._natural(recording, recording.kept[address.name])
-        if not bool(gradient.abs().sum() > 0):
-            self.note(f"No gradient reaches {address.name}; {self.layers.why}.")
-        return to_grid(gradient, address).float()
+        grid = to_grid(gradient, address).float()
+        if not bool(grid.abs().max() > 0):
+            better = self.layers.default
+            use = f" Look at {better.name}: {self.layers.why}." if better and better.name != address.name else ""
+            self.note(f"No gradient reaches the places of {address.name}, so a map there is flat.{use}")
+        return grid
 
     def input_gradient(self, rule: str | None = None) -> Float[Tensor, "batch channel height width"]:
         """The target's gradient with respect to the input.
@@ -233,7 +197,7 @@ class Evidence:
         recording = self._recorded(Wanted(biases=True, gradients=True))
         grids = [layer for layer in self.layers.grid_layers if layer.kind == "tokens"]
         for constant in recording.constants:
-            yield _bias_term(constant, self._natural(recording, constant.output).float(), len(self), grids)
+            yield BiasTerm.of(constant, self._natural(recording, constant.output).float(), len(self), grids)
 
     # -- changed inputs ---------------------------------------------------------------------------------------------
 
@@ -243,6 +207,11 @@ class Evidence:
             self._fills[kind] = baselines.fill(self.inputs, kind, self.preprocess, self.seed.child("fill", kind))
         return self._fills[kind]
 
+    def score_of_fill(self, kind: str) -> Float[Tensor, "batch"]:
+        """The target's value where nothing is left of the picture but the fill; asked once."""
+        (found,) = self.remember(("score of fill", kind), lambda: list(self.scores_at([self.fill(kind)])))
+        return found
+
     def scores_at(self, points: Iterable[Tensor], *, probability: bool = False) -> Iterator[Float[Tensor, "batch"]]:
         """The target's value at changed inputs, each [batch channel height width], in order.
 
@@ -250,20 +219,55 @@ class Evidence:
         """
         yield from self._streamed(points, lambda block, targets: self._scores_of(block, targets, probability), 1, 0)
 
+    def answers_at(self, points: Iterable[Tensor]) -> Iterator[Answers]:
+        """Score, probability and first class at changed inputs, each [batch channel height width], in order."""
+        for rows in self._streamed(points, self._answers_of, 1, 0):
+            yield Answers(*rows.cpu().unbind(dim=-1))
+
+    def answers_written(self, count: int, write: Callable[[int, Tensor], object]) -> Iterator[Answers]:
+        """Score, probability and first class at `count` changed inputs, in order.
+
+        write: puts the changed input of that place into the tensor it is given, [batch channel height width]; all of
+               that one's values are stale. So a point is written once, where the model reads it
+        """
+        batch, start = len(self), 0
+        room = min(count, max(1, self._budget.batch(self.model.sample_bytes, self.inputs.device) // batch))
+        block = self.inputs.new_empty(room * batch, *self.inputs.shape[1:])
+        while start < count:
+            points = min(room, count - start)
+            for place in range(points):
+                write(start + place, block[place * batch : (place + 1) * batch])
+            rows, used = halving(lambda fit: self._answers_of(block[: fit * batch], self.targets * fit), points)
+            room = min(room, used) if used < points else room
+            self.passes.add(used)
+            start += used
+            for answers in rows.cpu().split(batch):
+                yield Answers(*answers.unbind(dim=-1))
+
     def gradients_at(self, points: Iterable[Tensor], rule: str | None = None) -> Iterator[Tensor]:
         """The target's gradient at changed inputs, each [batch channel height width], in order."""
         yield from self._streamed(points, lambda block, targets: self._gradient_of(block, targets, rule), 1, 1)
 
     def tail_scores(self, layer: Layer | str, activations: Iterable[Tensor]) -> Iterator[Float[Tensor, "batch"]]:
-        """The target's value when the layer hands on each of `activations`, [batch channel h w], instead."""
+        """The target's value when the layer hands on each of `activations`, [batch channel h w], instead.
+
+        Only what comes after the layer runs, and counts as its share of a forward. Where that cannot be shown to give
+        what the whole model gives, the whole model runs, and a note says why.
+        """
         address = self._address(layer)
+        source = iter(activations)
+        first = list(islice(source, _WORTH_A_PROOF))
+        tail = self._tail(address, worth=len(first) == _WORTH_A_PROOF)
 
         def run(block: Tensor, targets: Sequence[Target]) -> Tensor:
             inputs = self.inputs.repeat(len(block) // len(self), 1, 1, 1)
             edit = Replace(address, block)
             return record(self.model, inputs, targets, Wanted(), [*self._edits, edit]).scores.clone()
 
-        yield from self._streamed(activations, run, 1, 0)
+        if tail is None:
+            yield from self._streamed(chain(first, source), run, 1, 0)
+        else:
+            yield from self._streamed(chain(first, source), tail.scores, tail.share, 0, tail.sample_bytes)
 
     def accumulate(
         self, masks: Iterable[Float[Tensor, "mask h w"]], weigh: Callable[[Tensor, Tensor], Tensor], *,
@@ -287,19 +291,41 @@ class Evidence:
         return Evidence(self.model, inputs, self.targets, wanted=self._wanted, seed=self.seed, budget=self._budget,
                         edits=self._edits, passes=self.passes)  # fmt: skip
 
+    def asking(self, target: Any) -> Evidence:
+        """Another question about the same inputs, see `look`; its passes count here."""
+        return Evidence(self.model, self.inputs, self.model.resolve(target, len(self)), wanted=Wanted(),
+                        seed=self.seed, budget=self._budget, edits=self._edits, passes=self.passes)  # fmt: skip
+
     @contextmanager
     def edited(self, *edits: Edit) -> Iterator[Evidence]:
-        """Evidence of the same question with changes inside the model; on the way out it is released."""
+        """Evidence of the same question with changes inside the model; on the way out it is released.
+
+        From the fourth change of one layer on, outputs and scores come from what follows the layer alone.
+        """
         changed = Evidence(self.model, self.inputs, self.targets, wanted=Wanted(), seed=self.seed, budget=self._budget,
                            edits=[*self._edits, *edits], passes=self.passes)  # fmt: skip
+        if len(edits) == 1 and not self._edits:
+            changed._parent = self
         try:
             yield changed
         finally:
             changed.release()
 
+    def edited_answers(self, edit: Edit) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch"]] | None:
+        """Outputs and scores under one change, from what follows the layer; None where the whole model is to run."""
+        layer = edit.layer
+        self._changes[layer.name] += 1
+        tail = self._tail(layer, worth=self._changes[layer.name] >= _WORTH_A_PROOF)
+        if tail is None:
+            return None
+        self.passes.add(forwards=tail.share)
+        return tail.answers(edit.changed(self.activation(layer).to(self.model.dtype)), self.targets)
+
     def release(self) -> None:
         """Lets go of the graph; what was already asked for stays."""
-        self._recording = None
+        if self._recording is not None:
+            self._plain = self._answers()
+        self._recording = self._parent = None
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -313,6 +339,8 @@ class Evidence:
             if self.model.differentiable and self._wanted != Wanted():
                 self._recorded(Wanted())
                 return self._answers()
+            self._plain = self._parent.edited_answers(self._edits[0]) if self._parent is not None else None
+        if self._plain is None:
             self._plain = self._read_plainly()
             self.passes.add(forwards=1)
         return self._plain
@@ -326,10 +354,36 @@ class Evidence:
                 wanted = wanted | self._recording.wanted
             self._recording = None
             self._wanted = self._wanted | wanted
-            self._recording = record(self.model, self.inputs, self._targets, self._wanted, self._edits)
-            self._targets = self._recording.targets
+            recording = self._record(self._wanted)
+            sound(recording.outputs)
+            self._recording, self._targets = recording, recording.targets
             self.passes.add(forwards=1)
         return self._recording
+
+    def _record(self, wanted: Wanted) -> Recording:
+        """One forward; where nothing but layers is wanted, it also writes down what follows one of them."""
+        tails = [] if wanted.inside or self._edits else sorted(wanted.tails)
+        if not tails:
+            return record(self.model, self.inputs, self._targets, wanted, self._edits)
+        tape = Tape(tails[0])
+        return record(self.model, self.inputs, self._targets, wanted, [Origin(self.layers[tails[0]], tape)], tape)
+
+    def _tail(self, layer: Layer, *, worth: bool) -> Suffix | None:
+        """What follows the layer, to be run on its own; None where it cannot, or is not worth the proof."""
+        if layer.name not in self._tails:
+            if self._edits or not worth or not self.model.differentiable:
+                return None
+            wanted = Wanted(layers=frozenset([layer.name]), tails=frozenset([layer.name]))
+            recording = self._recorded(wanted) if self._recording is None else self._recording
+            if recording.tape is None or recording.tape.layer != layer.name:
+                recording = self._record(wanted)
+                self.passes.add(forwards=1)
+            found, forwards = suffix_of(self.model, self.inputs, layer, recording)
+            self.passes.add(forwards=forwards)
+            if isinstance(found, str):
+                self.note(f"After every change at {layer.name} the whole model ran: {found}.")
+            self._tails[layer.name] = None if isinstance(found, str) else found
+        return self._tails[layer.name]
 
     def _natural(self, recording: Recording, tensor: Tensor) -> Tensor:
         """The natural gradient of one kept tensor; the first request computes those of all kept ones."""
@@ -387,12 +441,18 @@ class Evidence:
         return score(recording.targets, outputs, lambda name: to_grid(recording.kept[name], self.layers[name]).float())
 
     def _streamed(
-        self, points: Iterable[Tensor], run: Callable[[Tensor, Sequence[Target]], Tensor], forwards: int, backwards: int
-    ) -> Iterator[Tensor]:
-        """`run` over blocks of several points at once, as many as memory allows; results point by point."""
+        self, points: Iterable[Tensor], run: Callable[[Tensor, Sequence[Target]], Tensor], forwards: float,
+        backwards: int, sample_bytes: int | None = None,
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """`run` over blocks of several points at once, as many as memory allows; results point by point.
+
+        forwards:     of a picture that one point takes, and backwards
+        sample_bytes: what one picture of a point takes; None is what a forward takes, or a backward
+        """
         batch = len(self)
         shares = _SHARES_OF_GRADIENT_PASS if backwards else 1
-        room = max(1, self._budget.batch(self.model.sample_bytes * shares, self.inputs.device) // batch)
+        each = self.model.sample_bytes * shares if sample_bytes is None else sample_bytes
+        room = max(1, self._budget.batch(each, self.inputs.device) // batch)
         waiting: list[Tensor] = []
         source = iter(points)
         while True:
@@ -424,6 +484,19 @@ class Evidence:
             return record(self.model, inputs, targets, Wanted(), self._edits).scores.clone()
         return score(targets, outputs, _unread)
 
+    def _answers_of(self, inputs: Tensor, targets: Sequence[Target]) -> Float[Tensor, "sample 3"]:
+        if not self._edits and all(target.reads == "output" for target in targets):
+            outputs = self.model.outputs_of(inputs)
+            scores = score(targets, outputs, _unread)
+        else:
+            recording = record(self.model, inputs, targets, Wanted(), self._edits)
+            outputs, scores = recording.outputs.clone(), recording.scores.clone()
+        probability = scores
+        if all(isinstance(target, (Class, Text)) for target in targets):
+            index = torch.tensor([target.index for target in targets], device=outputs.device)  # type: ignore[union-attr]
+            probability = self.model.probabilities(outputs)[torch.arange(len(targets), device=outputs.device), index]
+        return torch.stack([scores, probability.float(), outputs.argmax(dim=-1).float()], dim=-1)
+
     def _gradient_of(self, inputs: Tensor, targets: Sequence[Target], rule: str | None) -> Tensor:
         recording = record(
             self.model, inputs, targets, Wanted(gradients=True, inputs=True, rules=rule is not None), self._edits
@@ -438,69 +511,9 @@ class Evidence:
             recording = record(self.model, self.inputs, self._targets, Wanted(), self._edits)
             self._targets = recording.targets
             return recording.outputs.clone(), recording.scores.clone()
-        outputs = self.model.predict(self.inputs, self._budget)
+        outputs = sound(self.model.predict(self.inputs, self._budget))
         self._targets = settled(self._targets, outputs)
         return outputs, score(self._targets, outputs, _unread)
-
-
-def look(
-    model: VisionModel,
-    inputs: Float[Tensor, "batch channel height width"],
-    target: Any = None,
-    *,
-    needs: Iterable[Need] = (),
-    layers: Iterable[Layer | str] = (),
-    seed: int | Seed = 0,
-    memory: float | None = None,
-) -> Evidence:
-    """Evidence over a batch of model input, planned for all of `needs` so that they share one forward and backward.
-
-    target: see `pellucid.subject.targets.resolve`; None is the predicted class of each picture
-    layers: where activations and gradients will be asked for
-    memory: GiB that passes may take; None is a quarter of what is free
-
-    Raises ShapeError, TargetError, UnknownLayer.
-    """
-    ours = model.check_input(inputs)
-    asked = set(needs)
-    tree = model.layers_at((int(ours.shape[-2]), int(ours.shape[-1]))) if model.differentiable else None
-    names = frozenset((layer if isinstance(layer, Layer) else _known(tree, layer)).name for layer in layers)
-    kept = names if asked & {Activation, Gradient} or not asked else frozenset[str]()
-    if tree is not None and AttentionGradient in asked:
-        kept |= frozenset(tree.blocks)  # LeGrad reads every block's own tokens; asked for later they cost a forward
-    wanted = Wanted(
-        layers=kept,
-        attention=bool(asked & {Attention, AttentionGradient}),
-        biases=BiasGradient in asked,
-        rules=any(isinstance(need, Rule) for need in asked),
-        gradients=any(need.gradient for need in asked),
-        inputs=any(need == InputGradient or isinstance(need, Rule) for need in asked),
-    )
-    seed = seed if isinstance(seed, Seed) else Seed(seed)
-    budget = Budget.of(memory, model.device)
-    return Evidence(model, ours, model.resolve(target, len(ours)), wanted=wanted, seed=seed, budget=budget)
-
-
-def _known(tree: LayerTree | None, name: str) -> Layer:
-    if tree is None:
-        raise RequestError(f"The model is a black box: it has no layer {name!r}.")
-    return tree[name]
-
-
-def _bias_term(constant: Constant, gradient: Tensor, pictures: int, token_layers: Sequence[Layer]) -> BiasTerm:
-    added = constant.added
-    if added.ndim == 1 and not constant.channels_last:
-        added = added.view(-1, *[1] * (gradient.ndim - 2))
-    terms = gradient * added
-    channels = terms.movedim(-1, 1) if constant.channels_last else terms
-    if len(terms) != pictures:  # windows of several pictures, one after the other
-        return BiasTerm(None, channels.movedim(1, -1).reshape(pictures, -1, channels.shape[1]).sum(dim=1))
-    if terms.ndim == 4 and channels.shape[2:] != (1, 1):
-        return BiasTerm(channels, channels.new_zeros(channels.shape[:2]))
-    for layer in token_layers:
-        if terms.ndim == 3 and layer.order == "btc" and layer.shape[0] == terms.shape[1]:
-            return BiasTerm(to_grid(terms, layer), terms[:, : layer.prefix_tokens].sum(dim=1))
-    return BiasTerm(None, channels.flatten(2).sum(dim=2) if channels.ndim > 2 else channels)
 
 
 def _passing(tokens: Tensor) -> Callable[..., Tensor]:

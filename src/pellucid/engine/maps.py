@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.engine.evidence import Evidence
-from pellucid.errors import MethodUnavailable, RequestError, ShapeError
+from pellucid.engine.parameters import Place, checked
+from pellucid.errors import MethodUnavailable, ShapeError
 from pellucid.registry import Method, methods
 from pellucid.subject import VisionModel
 from pellucid.values.layer import Layer
@@ -23,15 +24,9 @@ def compute(
     """The map of one method, upsampled bilinearly to the size of the input, colour channels made one as declared.
 
     Only a method declared with `channels=None` keeps its channels. Raises RequestError for a parameter the method does
-    not have, ShapeError if the method gives something that is no map of these pictures.
+    not have or cannot have so, ShapeError if the method gives something that is no map of these pictures.
     """
-    known = parameters_of(method)
-    unknown = [name for name in parameters if name not in known]
-    if unknown:
-        listing = ", ".join(f"{name}={default}" for name, default in known.items()) or "none"
-        raise RequestError(f"{method.name} has no parameter {unknown[0]!r}. Its parameters: {listing}.")
-    for name, value in parameters.items():
-        _check_range(method.name, name, value, evidence.size)
+    parameters = checked(method, parameters, Place(evidence.size, layer))
     given = (evidence, layer) if takes_layer(method) else (evidence,)
     values = method.function(*given, **parameters).detach().float()
     batch = len(evidence.inputs)
@@ -40,31 +35,6 @@ def compute(
     if values.ndim == 4 and method.channels is not None:
         values = _REDUCTIONS[method.channels](values)
     return upsampled(values, evidence.size)
-
-
-# One name means one thing in every method, so its range is said once.
-_COUNTS = ("steps", "most_steps", "samples", "masks", "grid", "top", "last")
-_NOT_NEGATIVE = ("noise", "closer", "ridge")
-_SHARES = ("keep",)
-_EXTENTS = ("window", "stride")
-
-
-def _check_range(method: str, name: str, value: Any, size: tuple[int, int]) -> None:
-    """Raises RequestError for a number that the parameter of that name cannot have."""
-    entries: list[Any] = [*value] if isinstance(value, (tuple, list)) else [value]
-    if not entries or not all(isinstance(entry, (int, float)) for entry in entries):
-        return
-    least = min(entries)
-    if name in _COUNTS and least < 1:
-        raise RequestError(f"{method}: {name} is {value}; expected a whole number of at least 1.")
-    if name in _NOT_NEGATIVE and least < 0:
-        raise RequestError(f"{method}: {name} is {value}; expected 0 or more.")
-    if name in _SHARES and not 0 < least < 1:
-        raise RequestError(f"{method}: {name} is {value}; expected a share between 0 and 1.")
-    if name in _EXTENTS and not (least >= 1 and max(entries) <= max(size)):
-        raise RequestError(
-            f"{method}: {name} is {value}; expected 1 to {max(size)} pixels: the model input has {size[0]} x {size[1]}."
-        )
 
 
 def upsampled(values: Tensor, size: tuple[int, int]) -> Tensor:
@@ -85,12 +55,6 @@ _REDUCTIONS = {
 def takes_layer(method: Method) -> bool:
     """Whether the method explains at one layer, so that one has to be chosen."""
     return "layer" in inspect.signature(method.function).parameters
-
-
-def parameters_of(method: Method) -> dict[str, Any]:
-    """The keywords of a method and their defaults."""
-    entries = list(inspect.signature(method.function).parameters.values())[1:]
-    return {entry.name: entry.default for entry in entries if entry.name != "layer"}
 
 
 def unavailable(model: VisionModel, method: Method) -> str | None:
@@ -137,3 +101,11 @@ def layer_for(model: VisionModel, method: Method, layer: Layer | str | None, siz
             ("another layer (`pellucid layers` lists them)", *alternatives(model, method)[:1]),
         )
     return chosen
+
+
+def layer_or_none(model: VisionModel, method: Method, layer: Layer | str | None, size: tuple[int, int]) -> Layer | None:
+    """The same, None too where the model has no such layer as the method reads."""
+    try:
+        return layer_for(model, method, layer, size)
+    except MethodUnavailable:
+        return None

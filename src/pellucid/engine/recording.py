@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from pellucid import hooks
 from pellucid.engine.edits import Edit
+from pellucid.engine.tape import Tape
+from pellucid.errors import MethodUnavailable, ModelError
 from pellucid.hooks import BackwardRule
 from pellucid.subject import VisionModel
 from pellucid.subject.layers import first_tensor, to_grid
@@ -28,6 +30,7 @@ class Wanted:
     rules: bool = False
     gradients: bool = False
     inputs: bool = False  # gradients down to the input; without it the backward stops at the deepest layer
+    tails: frozenset[str] = frozenset()  # layers after which the model will run again on its own
 
     def __or__(self, other: Wanted) -> Wanted:
         either = {name: getattr(self, name) | getattr(other, name) for name in vars(self)}
@@ -35,6 +38,11 @@ class Wanted:
 
     def __le__(self, other: Wanted) -> bool:
         return self | other == other
+
+    @property
+    def inside(self) -> bool:
+        """Whether gradients or anything but layers is to be kept."""
+        return self.attention or self.biases or self.rules or self.gradients or self.inputs
 
 
 @dataclass(frozen=True)
@@ -65,13 +73,19 @@ class Recording:
     constants: list[Constant]
     rule: BackwardRule
     wanted: Wanted
+    edited: bool = False
+    tape: Tape | None = None
     found: dict[int, Tensor] = field(default_factory=dict)  # natural gradients, by id of the kept tensor
 
 
 def record(
-    model: VisionModel, inputs: Tensor, targets: Sequence[Target], wanted: Wanted, edits: Sequence[Edit] = ()
-) -> Recording:
-    """One forward of the model over `inputs`, keeping what is wanted; the model is a guest."""
+    model: VisionModel, inputs: Tensor, targets: Sequence[Target], wanted: Wanted, edits: Sequence[Edit] = (),
+    tape: Tape | None = None,
+) -> Recording:  # fmt: skip
+    """One forward of the model over `inputs`, keeping what is wanted; the model is a guest.
+
+    tape: writes down what the model does from where one of the edits lets it begin
+    """
     assert model.network is not None
     reads = {target.reads for target in targets} - {"output"}
     layers = {name: model.layers_at(_size(inputs))[name] for name in wanted.layers | reads}
@@ -90,6 +104,8 @@ def record(
         if tensor is None:
             return None
         address = f"{name}#{call}" if f"{name}#{call}" in addresses else name
+        if address not in addresses and name not in speaking:
+            return None  # another call of a module of which one call is wanted
         if address in edited:
             tensor = edited[address](tensor)
         held = _in_graph(tensor) if wanted.gradients else tensor
@@ -107,7 +123,7 @@ def record(
         attention.append(probabilities)
 
     with ExitStack() as stack:
-        stack.enter_context(hooks.guest(model.network))
+        stack.enter_context(hooks.guest(model.network, frozen=wanted.gradients))
         stack.enter_context(torch.inference_mode(False) if wanted.gradients else torch.inference_mode())
         stack.enter_context(torch.set_grad_enabled(wanted.gradients))
         if names | speaking:
@@ -123,11 +139,28 @@ def record(
         rooted = wanted.inputs or (wanted.gradients and (wanted.attention or wanted.biases))
         leaf = leaf.clone().requires_grad_() if rooted else leaf
         # A first in-place operation of the model must not meet a leaf.
-        raw = model.guarded(_size(inputs), lambda: model.run(leaf.clone()))
-        outputs = reader.read(raw, len(inputs))
+        with hooks.operations(tape.watch) if tape else nullcontext():
+            raw = model.guarded(_size(inputs), lambda: model.run(leaf.clone()))
+            outputs = reader.read(raw, len(inputs))
         resolved = settled(targets, outputs)
         scores = score(resolved, outputs, lambda name: to_grid(kept[layers[name].name], layers[name]).float())
-    return Recording(leaf, outputs, scores, resolved, kept, attention, constants, rule, wanted)
+    return Recording(leaf, outputs, scores, resolved, kept, attention, constants, rule, wanted, bool(edited), tape)
+
+
+def sound(outputs: Tensor) -> Tensor:
+    """The same outputs. Raises ModelError where they rank no class: a NaN, or infinitely much of one.
+
+    Minus infinity rules a class out, which a model may do.
+    """
+    broken = outputs.isnan() | (outputs == torch.inf)
+    if bool(broken.any()):
+        picture = int(broken.any(dim=1).nonzero()[0])
+        raise ModelError(
+            f"The model's answer to picture {picture} holds {int(broken[picture].sum())} of {outputs.shape[1]} numbers "
+            f"that are NaN or infinite. Its weights are damaged, its precision does not suffice, or its preprocessing "
+            f"is another than in training."
+        )
+    return outputs
 
 
 def settled(targets: Sequence[Target], outputs: Tensor) -> tuple[Target, ...]:
@@ -165,6 +198,9 @@ def gradients(
         with hooks.going_back(recording.leaf.device):
             total = (recording.scores if scores is None else scores).sum()
             if not total.requires_grad:
+                if not recording.edited and all(target.reads == "output" for target in recording.targets):
+                    reason = "its answer is cut off from the picture: it runs without gradients or detaches its values."
+                    raise MethodUnavailable("Reading gradients", reason, ("occlusion", "rise", "lime"))
                 return [torch.zeros_like(tensor) for tensor in tensors]
             found = torch.autograd.grad(total, tensors, retain_graph=True, allow_unused=True)
     finally:

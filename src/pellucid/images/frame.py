@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import sparse
 from torch import Tensor
 
-from pellucid.errors import ImageError, RequestError, ShapeError
+from pellucid.errors import ImageError, ShapeError
 from pellucid.values import Preprocess
 
 Box = tuple[float, float, float, float]
@@ -58,8 +58,8 @@ class Geometry:
     def fit(height: int, width: int, preprocess: Preprocess) -> Geometry:
         """The geometry by which `preprocess` turns a picture of this size into model input.
 
-        Lengths are rounded as torchvision (`crop`) and timm (`pad`) round them, so that not a pixel differs.
-        Raises RequestError where `resize` contradicts `fit`.
+        Lengths are rounded as torchvision (`crop`) and timm (`cover`, `pad`) round them, so that not a pixel differs.
+        Raises ImageError for a picture so narrow that it would be resized to gigabytes.
         """
         resized = _resized(height, width, preprocess)
         if resized[0] * resized[1] > _MOST_RESIZED_PIXELS:
@@ -198,7 +198,7 @@ class Frame:
         if tensor.ndim != 3 or tensor.shape[0] != 3 or 0 in tensor.shape:
             raise ShapeError(f"Model input {name!r}", got=tuple(tensor.shape), expected="[3 height width], one picture")
         values = tensor.detach().to("cpu", torch.float32)
-        if not bool(torch.isfinite(values).all()):
+        if not bool(values.abs().amax().isfinite()):
             raise ImageError(name, "the tensor holds NaN or infinite values.", "Look where it was computed.")
         note = "It was given as model input: no resizing, no normalisation."
         if preprocess is not None:
@@ -207,7 +207,7 @@ class Frame:
         if low < -0.02 or high > 1.02:  # bicubic overshoot and rounding are not worth stretching for
             values = (values - low) / (high - low)
             note += f" For display its values were stretched from {low:.3g}..{high:.3g}."
-        pixels = (values.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        pixels = values.clamp(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0).numpy()
         return Frame(pixels, name, (note,), Geometry.identity(*pixels.shape[:2]))
 
     @property
@@ -232,15 +232,16 @@ class Frame:
     def input(self, preprocess: Preprocess) -> Float[Tensor, "3 h w"]:
         """What the model gets: resized (Pillow, antialiased), cut or padded, in 0..1, normalised.
 
-        Equal to the evaluation transforms of torchvision and timm. Padding is black for `crop` (torchvision) and the
-        mean colour for `pad` (timm).
+        Equal to the evaluation transforms of torchvision and timm. Added border is the mean colour for `pad` (timm)
+        and black otherwise (torchvision).
         """
         geometry = self._geometry_for(preprocess)
         pixels = self.pixels
         if geometry.resized != geometry.original:
             size = (geometry.resized[1], geometry.resized[0])
             pixels = np.asarray(Image.fromarray(pixels).resize(size, _RESAMPLING[preprocess.interpolation]))
-        border = [round(255 * value) for value in preprocess.mean] if preprocess.fit == "pad" else [0, 0, 0]
+        border = [min(255, max(0, round(255 * value))) for value in preprocess.mean]
+        border = border if preprocess.fit == "pad" else [0, 0, 0]
         window = _cut(pixels, geometry.offset, geometry.size, border)
         scaled = torch.from_numpy(window).permute(2, 0, 1).contiguous().to(torch.float32).div_(255)
         return scaled.sub_(_channels(preprocess.mean)).div_(_channels(preprocess.std))
@@ -304,23 +305,22 @@ class Frame:
 
 
 def _resized(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]:
-    size, resize = preprocess.size, preprocess.resize
-    if preprocess.fit != "crop" and size is not None:
-        if resize is not None and resize != size:
-            raise RequestError(
-                f"Preprocess(fit={preprocess.fit!r}) resizes to size={size} itself, so resize={resize} contradicts it. "
-                f"Leave resize out, or use fit='crop'."
-            )
-        if preprocess.fit == "stretch":
-            return size
-        ratio = max(height / size[0], width / size[1])
-        return max(1, round(height / ratio)), max(1, round(width / ratio))  # rounded to nearest, as timm does
+    resize, box = preprocess.resize, preprocess.box
+    if box is not None:
+        return box if preprocess.fit == "stretch" else _in_proportion(height, width, box, preprocess.fit == "cover")
     if resize is None:
         return height, width
     if isinstance(resize, tuple):
         return resize
     longer = int(resize * max(height, width) / min(height, width))  # cut off, not rounded, as torchvision does
     return (resize, longer) if height <= width else (longer, resize)
+
+
+def _in_proportion(height: int, width: int, box: tuple[int, int], covers: bool) -> tuple[int, int]:
+    """The size in proportion that just covers the box, or just lies inside; rounded to nearest, as timm does."""
+    ratios = height / box[0], width / box[1]
+    ratio = min(ratios) if covers else max(ratios)
+    return max(1, round(height / ratio)), max(1, round(width / ratio))
 
 
 def _window(resized: int, size: int) -> int:

@@ -7,23 +7,30 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 from numpy.typing import ArrayLike
+from scipy import ndimage
 from torch import Tensor
 
 from pellucid.errors import ShapeError
 from pellucid.images import masks
 
-_NOWHERE = "nowhere"
+_NOWHERE, _SMALL = "nowhere", "a small spot "
 _SPOT = 0.03  # share of the picture below which a piece is "a small spot"
 _LARGE = 0.25
 _MOST, _ALL = 0.6, 0.97
-_PIECE = 0.15  # share of the mask below which a piece is a crumb and not worth a word
+_PIECE = 0.15  # share of the mask below which a place is a crumb and not worth a word
+_BOTH = 0.7  # share of the mask that two places must hold to stand for it
+_NEAR = 0.05  # gap, in shares of the shorter side, across which the eye sees one thing
+_THIN = 0.02  # thickness, in the same, of lines that are no part of a place
+_EDGE = 0.25  # how near an edge, in shares of the picture, is "at the top" or "on the left side"
+_BODY = 0.7  # share of the mask that must be thicker than that, or it is made of lines
 
 
 def in_words(mask: Tensor | ArrayLike, seen: Tensor | ArrayLike | None = None) -> str:
     """The place of a mask [height width], as a noun phrase that fits after "Without": "the upper left".
 
     Size is in the words where it matters ("a small spot", "most of the picture"), shape where it is striking ("a band
-    along the bottom"), and pieces are named apart ("the upper left and the lower right").
+    along the bottom"). What lies together is one place; at most two are named, the larger first ("the upper left and
+    the lower right"), and crumbs and thin lines are not.
     seen: what the model saw of the picture; a mask that is all of it says so
     """
     array = _boolean(mask)
@@ -98,14 +105,39 @@ def _pieces(mask: Bool[np.ndarray, "height width"]) -> str:
     whole = _half(mask) or _band(mask)
     if whole is not None:
         return whole
-    found = masks.connected(mask)
-    large = [piece for piece in found if piece.sum() >= _PIECE * mask.sum()]
-    if len(large) == 1 and large[0].sum() >= 0.6 * mask.sum():
-        return _band(large[0]) or _place(large[0])
-    places = list(dict.fromkeys(_half(piece) or _band(piece) or _place(piece) for piece in large))
+    body = _body(mask)
+    places = [place for place in _together(body) if place.sum() >= _PIECE * body.sum()][:2]
+    if sum(int(place.sum()) for place in places) < _BOTH * body.sum() and len(places) != 1:
+        return _several(body)
+    words = [_half(place) or _band(place) or _place(place) for place in places]
     if len(places) == 1:
-        return places[0] if len(large) == 1 else _several(mask)
-    return f"{places[0]} and {places[1]}" if len(places) == 2 else _several(mask)
+        return words[0]
+    alike, apart = all(one.startswith(_SMALL) for one in words), _cell_of(places[0]) != _cell_of(places[1])
+    if alike and not apart:
+        return f"two small spots {_where(*_centre(body))}"
+    if not apart:
+        return words[0]  # the second would be named after the same spot
+    return f"small spots {' and '.join(one.removeprefix(_SMALL) for one in words)}" if alike else " and ".join(words)
+
+
+def _body(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """The mask without lines that cross it or hang on it; all of it where it is made of lines."""
+    thick = _grown(~_grown(~mask, _THIN / 2), _THIN / 2) & mask
+    return thick if thick.sum() >= _BODY * mask.sum() else mask
+
+
+def _together(mask: Bool[np.ndarray, "height width"]) -> list[Bool[np.ndarray, "height width"]]:
+    """The places of a mask, largest first: pieces with next to no gap between them are one."""
+    places = [piece & mask for piece in masks.connected(_grown(mask, _NEAR / 2))]
+    return sorted(places, key=lambda place: -int(place.sum()))
+
+
+def _grown(mask: Bool[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
+    """The mask and what lies no further from it than a share of the picture's shorter side."""
+    if not mask.any():
+        return mask
+    distance = ndimage.distance_transform_edt(~mask)
+    return np.asarray(distance) <= share * min(mask.shape)
 
 
 def _several(mask: Bool[np.ndarray, "height width"]) -> str:
@@ -164,11 +196,19 @@ def _band(mask: Bool[np.ndarray, "height width"]) -> str | None:
     return None
 
 
+def _centre(piece: Bool[np.ndarray, "height width"]) -> tuple[float, float]:
+    return _extent(piece, 0).centre, _extent(piece, 1).centre
+
+
+def _cell_of(piece: Bool[np.ndarray, "height width"]) -> str:
+    return _cell(*_centre(piece))
+
+
 def _place(piece: Bool[np.ndarray, "height width"]) -> str:
     rows, columns = _extent(piece, 0), _extent(piece, 1)
     area = float(piece.mean())
     if area < _SPOT:
-        return f"a small spot {_where(rows.centre, columns.centre)}"
+        return f"{_SMALL}{_where(rows.centre, columns.centre)}"
     if area >= _LARGE:
         return f"a large area {_where(rows.centre, columns.centre)}"
     return _cell(rows.centre, columns.centre)
@@ -182,6 +222,8 @@ _CELLS = (
 
 
 def _cell(row: float, column: float) -> str:
+    if _third(column) == 1 and _third(row) != 1 and _EDGE <= row <= 1 - _EDGE:
+        return "the upper middle" if row < 0.5 else "the lower middle"  # further in than where one looks for the top
     return _CELLS[_third(row)][_third(column)]
 
 
@@ -191,7 +233,7 @@ def _third(place: float) -> int:
 
 def _where(row: float, column: float) -> str:
     """The cell with its preposition; around the middle the side of it one would point to."""
-    if _third(row) == 1 and _third(column) == 1:
+    if _third(row) == 1 and _EDGE <= column <= 1 - _EDGE:
         return _beside_the_centre(row - 0.5, column - 0.5)
     words = _cell(row, column)
     if words.endswith("side"):

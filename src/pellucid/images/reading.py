@@ -33,6 +33,7 @@ from torch import Tensor
 
 from pellucid.errors import ImageError, RequestError
 from pellucid.images.frame import Frame
+from pellucid.values.place import leads_to, place_of
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray | Tensor | Frame
 """What `read` understands: a path, the bytes of a file, or pixels in the hands of Pillow, NumPy or torch."""
@@ -134,7 +135,8 @@ def read(source: Source, *, name: str | None = None, limit_megapixels: float = 1
 def read_many(sources: Source | Iterable[Source], *, limit_megapixels: float = 100) -> list[Frame]:
     """All pictures of a list; strings in it may be files, folders or globs. Raises ImageError at the first bad one."""
     expanded: list[Source] = []
-    for source in [sources] if isinstance(sources, _ONE) else sources:
+    several = isinstance(sources, Iterable) and not isinstance(sources, _ONE)
+    for source in cast("Iterable[Source]", sources) if several else [cast("Source", sources)]:
         if isinstance(source, (str, os.PathLike)):
             expanded.extend(find(source))
         else:
@@ -159,10 +161,12 @@ def find(patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
 
 
 def _expand(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
-    if _exists(path) and not path.is_dir():
+    if not pattern:  # Path("") is the current folder: an unset shell variable would explain all that lies there
+        raise _missing(pattern)
+    path = place_of(pattern)
+    if leads_to(pattern) == "file":
         return [path]
-    if path.is_dir():
+    if leads_to(pattern) == "folder":
         files = [Path(folder) / file for folder, _, names in os.walk(path) for file in names]
         pictures = sorted(file for file in files if _is_picture(file.relative_to(path)))
         if not pictures:
@@ -192,26 +196,19 @@ def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not hidden
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name too long, or with a zero byte in it
-        return False
-
-
 def _missing(path: str) -> ImageError:
     if "://" in path:
         return ImageError(path, "pictures are read from disk; nothing is downloaded.", "Save it to a file first.")
-    folder = Path(path).expanduser().parent
-    where = f"folder {str(folder)!r}" + ("" if _exists(folder) else ", which does not exist either")
+    folder = place_of(path).parent
+    where = f"folder {str(folder)!r}" + (", which does not exist either" if leads_to(folder) == "nothing" else "")
     return ImageError(path or "''", "there is no such file.", f"Check the name; it was looked for in {where}.")
 
 
 def _read_path(path: str, name: str | None, limit: float) -> Frame:
-    place = Path(path).expanduser()
-    if not path or not _exists(place):
+    place, found = place_of(path), leads_to(path)
+    if not path or found == "nothing":
         raise _missing(path)
-    if place.is_dir():
+    if found == "folder":
         raise ImageError(path, "it is a folder.", "Use read_many to read every picture in it, or name one file.")
     if not place.is_file():
         raise ImageError(path, "it is not a regular file.", "Copy the picture to disk first.")

@@ -51,8 +51,8 @@ def _entry(story: Explanation, width: int) -> Image.Image:
     return painting.column([
         plates,
         painting.text(f"{answer}{sure}", 34, width, lines=1),
-        painting.text(story.headline, 24, width, lines=3),
-        painting.text(f"Map: {story.chosen.title}. {story.choice.sentence}", 20, width, colour, lines=2),
+        painting.text(story.headline, 24, width, lines=4),
+        painting.text(f"Map: {story.chosen.title}. {story.choice.sentence}", 20, width, colour, lines=3),
         painting.text(story.model.name, 20, width, MUTED, lines=1),
     ], 12)  # fmt: skip
 

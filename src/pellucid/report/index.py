@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from pellucid.canvas import fragments
 from pellucid.canvas.raster import Pixels, data_uri, enlarged
@@ -47,7 +46,7 @@ class Card:
     trusted: bool
 
     @classmethod
-    def of(cls, story: Explanation, link: str) -> Self:
+    def of(cls, story: Explanation, link: str) -> Card:
         """The card of an explanation whose page lies at `link`."""
         probability = story.answer.probability
         truth = () if story.truth is None else (

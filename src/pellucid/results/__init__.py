@@ -2,9 +2,11 @@
 
 from pellucid.results.choice import Choice
 from pellucid.results.claim import Claim
-from pellucid.results.explanation import Explanation, open_explanation
+from pellucid.results.explanation import Explanation
 from pellucid.results.heatmaps import Heatmaps
+from pellucid.results.leaderboard import Leaderboard
 from pellucid.results.model_card import ModelCard
+from pellucid.results.opening import open_explanation, open_result
 from pellucid.results.prediction import Prediction
 from pellucid.results.result import Result
 from pellucid.results.score import Score
@@ -15,10 +17,12 @@ __all__ = [
     "Claim",
     "Explanation",
     "Heatmaps",
+    "Leaderboard",
     "ModelCard",
     "Prediction",
     "Result",
     "Score",
     "Truth",
     "open_explanation",
+    "open_result",
 ]

@@ -1,9 +1,9 @@
-"""One sentence with the measurement that would make it false."""
+"""One sentence with the measurement that would make it false, and what became of it when it was measured again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from string import Formatter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -40,6 +40,8 @@ class Claim(Result):
     measured:  the figures in the sentence, and those that would make it false
     arguments: what the test needs to run again: region, baseline, seed, target
     frame:     the picture it is about; None where the claim is about the Explanation that holds it
+    original:  the claim as it was first made, where this is a recheck of it: the verdict is on the original, while
+               sentence and figures say what was measured now
     """
 
     noun: ClassVar[str] = "claim"
@@ -51,11 +53,13 @@ class Claim(Result):
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
     verdict: Verdict = "unverifiable"
     frame: Frame | None = None
+    original: Claim | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
             raise RequestError(f"verdict={self.verdict!r}; expected {', '.join(VERDICTS)}.")
         assert self.text, "a claim says something"
+        assert self.original is None or self.original.original is None, "what was first made is no recheck"
 
     @property
     def text(self) -> str:
@@ -68,23 +72,30 @@ class Claim(Result):
         text, shown = self.text, figures(self.measured)
         return {name: words for name, words in shown.items() if _is_number(words) or words not in text}
 
-    def recheck(self, model: Any) -> Claim:
-        """The same claim after running its test again on `model` (any VisionModel), with a fresh verdict.
+    @property
+    def first(self) -> Claim:
+        """The claim as it was first made."""
+        return self.original or self
 
-        Raises RequestError where no test of that name is registered.
+    def recheck(self, model: Any) -> Claim:
+        """The claim after running its test again on `model` (any VisionModel).
+
+        The verdict is on what was first claimed, which `original` keeps; the sentence and its figures are of what was
+        measured now. So the same model gives the same answer however often it is asked.
+        Raises RequestError where no test of that name is registered, UnknownClass where the model lacks the class.
         """
         tests = claim_tests()
         if self.test not in tests:
             raise RequestError(f"No claim test is called {self.test!r}. Known: {', '.join(sorted(tests)) or 'none'}.")
         again = cast("Callable[[Any, Claim], Claim]", tests[self.test])
-        return again(model, self)
+        return replace(again(model, self.first), original=self.first)
 
     def to_dict(self, shelf: Shelf | None = None) -> dict[str, Any]:
         own = shelf or Shelf()
         record = {
-            "template": self.template, "predicate": self.predicate, "test": self.test,
-            "measured": to_plain(self.measured), "arguments": to_plain(self.arguments), "verdict": self.verdict,
+            **self.findings(), "test": self.test, "arguments": to_plain(self.arguments),
             "frame": None if self.frame is None else own.put(self.frame), "text": self.text,
+            "original": None if self.original is None else self.original.findings(),
         }  # fmt: skip
         return record if shelf else {**record, "shelf": own.to_dict()}
 
@@ -93,16 +104,33 @@ class Claim(Result):
         """The claim that `to_dict` wrote."""
         own = shelf or Shelf.from_dict(record["shelf"])
         frame = None if record["frame"] is None else own.frames[record["frame"]]
-        return cls(
-            record["template"], record["predicate"], record["test"], from_plain(record["measured"]),
-            from_plain(record["arguments"]), record["verdict"], frame,
-        )  # fmt: skip
+        shared: dict[str, Any] = {"test": record["test"], "arguments": from_plain(record["arguments"]), "frame": frame}
+        first = record.get("original")
+        original = None if first is None else cls(**_found(first), **shared)
+        return cls(**_found(record), **shared, original=original)
 
     def fragment(self) -> Markup:
-        return fragments.claim(self.text, self.verdict, VERDICTS[self.verdict], self.figures)
+        return fragments.claim(self.first.text, self.verdict, VERDICTS[self.verdict], self.figures, self._now)
 
     def __rich__(self) -> RenderableType:
-        return terminal.claim(self.text, self.verdict)
+        return terminal.claim(self.first.text, self.verdict, self._now)
+
+    @property
+    def _now(self) -> str:
+        """What is to be said beside the original sentence; nothing where it is all the same."""
+        return "" if self.text == self.first.text else self.text
+
+    def findings(self) -> dict[str, Any]:
+        """What a recheck finds anew; test, arguments and frame stay."""
+        return {
+            "template": self.template, "predicate": self.predicate, "measured": to_plain(self.measured),
+            "verdict": self.verdict,
+        }  # fmt: skip
+
+
+def _found(record: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: record[name] for name in ("template", "predicate", "verdict")}
+    return {**kept, "measured": from_plain(record["measured"])}
 
 
 def filled(template: str, measured: Mapping[str, Any]) -> str:

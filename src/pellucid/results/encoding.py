@@ -93,13 +93,6 @@ def _array_from_plain(record: Mapping[str, Any]) -> np.ndarray:
     return np.frombuffer(data, dtype=np.dtype(record["dtype"])).reshape(shape).copy()
 
 
-def _preprocess_from_plain(record: Mapping[str, Any]) -> Preprocess:
-    values: dict[str, Any] = {
-        key: tuple(cast("list[Any]", entry)) if isinstance(entry, list) else entry for key, entry in record.items()
-    }
-    return Preprocess(**values)
-
-
 def _exponent(largest: float) -> int:
     """The power of two that brings `largest` just below 2 ** 15, float16's upper end.
 
@@ -107,6 +100,11 @@ def _exponent(largest: float) -> int:
     """
     mantissa, exponent = math.frexp(largest)
     return exponent - 15 + (1 if np.float16(mantissa) >= 1 else 0)
+
+
+def _paired(value: Any) -> Any:
+    """A list as the tuple that it was."""
+    return tuple(cast("list[Any]", value)) if isinstance(value, list) else value
 
 
 _WRAP: dict[type, Callable[[Any], Any]] = {
@@ -130,5 +128,5 @@ _UNWRAP: dict[str, Callable[[dict[str, Any]], Any]] = {
     "target": lambda record: target_from_dict(record["value"]),
     "seed": lambda record: Seed(record["value"]),
     "region": lambda record: Region(_array_from_plain(record["mask"]), record["words"]),
-    "preprocess": lambda record: _preprocess_from_plain(record["value"]),
+    "preprocess": lambda record: Preprocess(**{name: _paired(value) for name, value in record["value"].items()}),
 }  # fmt: skip

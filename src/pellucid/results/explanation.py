@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from markupsafe import Markup
@@ -12,14 +11,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pellucid.canvas import fragments, terminal
-from pellucid.errors import FileError, PellucidError, RequestError
+from pellucid.canvas.words import percent
+from pellucid.errors import RequestError
 from pellucid.images import Frame
 from pellucid.results import page, sheet
 from pellucid.results.choice import Choice
 from pellucid.results.claim import Claim
 from pellucid.results.drawing import drawn, photograph, picture_alt
 from pellucid.results.encoding import from_plain, to_plain
-from pellucid.results.files import read_json
 from pellucid.results.heatmaps import Heatmaps
 from pellucid.results.model_card import ModelCard
 from pellucid.results.prediction import Prediction
@@ -82,7 +81,11 @@ class Explanation(Result):
         """The one sentence to read if only one is read: the first verified claim beyond the prediction itself."""
         verified = [claim for claim in self.claims if claim.verdict == "verified"]
         telling = [claim for claim in verified if not claim.predicate.startswith("predict")] or verified
-        return telling[0].text if telling else f"{self.answer.text}. Nothing more about it could be verified."
+        if telling:
+            return telling[0].text
+        known = self.answer.probability == self.answer.probability
+        sure = f", {percent(self.answer.probability)} sure" if known else ""
+        return f"The model sees “{self.answer.label}”{sure}. Nothing more about it could be verified."
 
     def scores_of(self, method: str) -> dict[str, Score]:
         """The scores of one method, by metric."""
@@ -128,10 +131,9 @@ class Explanation(Result):
 
     def __rich__(self) -> RenderableType:
         bars = terminal.bars([(line.label, line.probability) for line in self.predictions])
-        claims = [terminal.claim(claim.text, claim.verdict) for claim in self.claims]
         lead = Text(f"{self.frame.name}: {self.answer.text}", style="bold")
         return Group(
-            lead, bars, *claims, Text(f"Shown first: {self.chosen.title}. {self.choice.sentence}", style="dim")
+            lead, bars, *self.claims, Text(f"Shown first: {self.chosen.title}. {self.choice.sentence}", style="dim")
         )
 
     def _writers(self) -> Mapping[str, Callable[[], bytes]]:
@@ -140,28 +142,3 @@ class Explanation(Result):
             ".html": lambda: page.render(self).encode(),
             ".png": lambda: sheet.explanation_png(self),
         }
-
-
-def open_explanation(path: str | Path) -> Explanation:
-    """The Explanation saved at `path`, equal to the one that was saved.
-
-    Raises FileError, with what is wrong, for a file that is missing, damaged, or was not written by pellucid.
-    """
-    kind, record = read_json(path)
-    if kind != Explanation.noun:
-        raise FileError(path, f"it holds a result of kind {kind!r}, not an explanation.", "Open another file.")
-    try:
-        return Explanation.from_dict(record)
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-        AssertionError,
-        PellucidError,
-    ) as error:
-        problem = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise FileError(
-            path, f"it is damaged ({type(error).__name__}: {problem}).", "Save the explanation again."
-        ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ FORMAT = 1  # raised when a file written before can no longer be read in the sam
 
 def write_atomically(path: str | Path, data: bytes) -> Path:
     """`data` at `path`: the old file stays until the new one is complete. Folders are made as needed."""
-    path = Path(path)
+    path = place_of(path)
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,8 +38,9 @@ def json_bytes(kind: str, record: dict[str, Any]) -> bytes:
 
 def read_json(path: str | Path) -> tuple[str, dict[str, Any]]:
     """Kind and content of a file that pellucid wrote. Raises FileError for anything else."""
+    place = place_of(path)
     try:
-        record = json.loads(Path(path).read_bytes())
+        record = json.loads(place.read_bytes())
     except OSError as error:
         raise FileError(path, f"it cannot be read: {error.strerror or error}.", "Look at the name.") from error
     except (ValueError, RecursionError) as error:
@@ -55,6 +57,13 @@ def read_json(path: str | Path) -> tuple[str, dict[str, Any]]:
             "Open it with the pellucid that wrote it, or make it again.",
         )
     return str(record["pellucid"]), record
+
+
+def place_of(path: str | os.PathLike[str]) -> Path:
+    """Where a result is to be written or read. Raises FileError for what is no path."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise FileError(repr(path), f"a {type(path).__name__} is no path.", "Give the name of a file.")
+    return Path(path)
 
 
 def _short(error: BaseException) -> str:

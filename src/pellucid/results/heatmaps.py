@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pellucid.canvas import fragments, terminal
 from pellucid.canvas.words import listed, title
-from pellucid.errors import ShapeError
+from pellucid.errors import ShapeError, UnknownPicture
 from pellucid.images import Frame
 from pellucid.results import sheet
 from pellucid.results.drawing import drawn, picture_alt
@@ -82,14 +82,20 @@ class Heatmaps(Result):
         return len(self.values)
 
     def __getitem__(self, index: int | slice) -> Heatmaps:
-        """Some of the pictures; an int gives one picture, still as a batch of one."""
-        if isinstance(index, int):
-            place = range(len(self))[index]  # raises IndexError, understands negatives
+        """Some of the pictures; an int gives one picture, still as a batch of one. Raises UnknownPicture."""
+        if not isinstance(index, slice):
+            place = self._place(index)
             index = slice(place, place + 1)
         return replace(
             self, values=self.values[index], targets=self.targets[index], target_names=self.target_names[index],
             frames=self.frames[index], checks=self.checks[index],
         )  # fmt: skip
+
+    def _place(self, index: int) -> int:
+        """0 to len - 1, counted from the end where negative."""
+        if not isinstance(index, int) or not -len(self) <= index < len(self):
+            raise UnknownPicture(index, len(self))
+        return index % len(self)
 
     @property
     def one_channel(self) -> Float[Tensor, "batch height width"]:
@@ -99,9 +105,10 @@ class Heatmaps(Result):
     def on_frame(self, index: int = 0) -> Float[np.ndarray, "height width"]:
         """The map of one picture, laid back on its original pixels; 0 where the model saw nothing.
 
-        A picture without geometry is its own model input.
+        A picture without geometry is its own model input. Raises UnknownPicture.
         """
-        values, geometry = self.one_channel[index], self.frames[index].geometry
+        place = self._place(index)
+        values, geometry = self.one_channel[place], self.frames[place].geometry
         return values.numpy().copy() if geometry is None else geometry.to_frame(values)
 
     def flat(self, index: int = 0) -> bool:

@@ -107,11 +107,10 @@ def _trust(story: Explanation) -> dict[str, Any]:
         for row in choice.table if row.get("score") is not None
     ]  # fmt: skip
     drawable = [row for row in rows if row.value == row.value]
-    chart = charts.comparison(
-        drawable, alt="Faithfulness: " + listed([f"{row.label} {row.value:.2f}" for row in drawable])
-    )
+    words = "Faithfulness: " + listed([f"{row.label} {row.value:.2f}" for row in drawable])
     return {
-        "good": choice.beats_controls, "sentence": choice.sentence, "comparison": chart if drawable else None,
+        "good": choice.beats_controls, "sentence": choice.sentence,
+        "comparison": charts.comparison(drawable, alt=words) if drawable else None,
         "reading": "Further right is better. Dots are means over several ways to remove pixels, whiskers their spread; "
         "upright lines are maps that know nothing about the model.",
         "checks": [*_stability(story), *_checks(story)],

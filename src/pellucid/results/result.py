@@ -12,7 +12,7 @@ from rich.console import RenderableType
 
 from pellucid.canvas import fragments, terminal
 from pellucid.errors import RequestError
-from pellucid.results.files import json_bytes, write_atomically
+from pellucid.results.files import json_bytes, place_of, write_atomically
 
 
 class Result:
@@ -48,7 +48,7 @@ class Result:
         Raises RequestError for a suffix it cannot be written as, FileError where it cannot be written.
         """
         writers = self._writers()
-        suffix = Path(path).suffix.lower()
+        suffix = place_of(path).suffix.lower()
         if suffix not in writers:
             raise RequestError(
                 f"{path}: a result of kind {self.noun!r} is saved as {' or '.join(writers)}, not as "

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pellucid.compute.memory import Budget
+from pellucid.engine.least import least_bytes
 from pellucid.engine.maps import layer_for, refuse_if_unavailable
-from pellucid.errors import ImageError, MethodUnavailable, RequestError
+from pellucid.errors import ImageError, MethodUnavailable, PreprocessError, RequestError
 from pellucid.images import find
 from pellucid.registry import find_method
 from pellucid.stories.folder import JOURNAL, SUFFIXES, Done, Failed, Item, Journal, items_of
+from pellucid.stories.maps import check_layer, needs_of, said_later
 from pellucid.stories.panel import Plan, plan
 from pellucid.stories.request import Request
 from pellucid.subject import VisionModel, load
 from pellucid.values import Attention
+from pellucid.values.place import place_of
 
 _USUAL_SIZE = (224, 224)
 
@@ -38,7 +44,9 @@ class Errand:
     def plan(self) -> Plan:
         """What will be done for a picture of the model's own input size."""
         size = self.model.input_size or _USUAL_SIZE
-        return plan(self.model, size, budget=self.request.budget, methods=self.request.methods)
+        request = self.request
+        with said_later():
+            return plan(self.model, size, budget=request.budget, methods=request.methods, layer=request.layer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,29 +89,43 @@ def prepare(
     seed: int = 0,
     memory: float | None = None,
     budget: int = 400,
+    faithfulness_target: float | None = None,
 ) -> Errand:
     """Finds the pictures, loads the model and refuses at once what cannot be done for any of them.
 
     methods: names with commas between; target: a class name, or its number
 
-    Raises UnknownMethod, MethodUnavailable, UnknownLayer, UnknownClass, LoadError, RequestError, and ImageError where
-    not one picture is there.
+    Raises UnknownMethod, MethodUnavailable, UnknownLayer, UnknownClass, LoadError, RequestError, MemoryBudgetError
+    where not even one picture fits, and ImageError where not one picture is there.
     """
     names = _names(methods)
     for name in names or ():
         find_method(name)
-    if memory is not None and not memory > 0:
+    if memory is not None and not 0 < memory < math.inf:
         raise RequestError(f"--memory {memory}; expected GiB above 0.")
-    request = Request(target=_target(target), methods=names, layer=layer, budget=budget, seed=seed)
+    request = Request(target=_target(target), methods=names, layer=layer, budget=budget, seed=seed,
+                      faithfulness_target=faithfulness_target)  # fmt: skip
     items, missing = _found(images, out)
     _check_places(items, out)
     under_study = load(model, device=device)
+    if under_study.preprocess is None:
+        raise PreprocessError(under_study.name)
+    labels = under_study.labels  # names that do not fit are wrong for every picture, and so is an unknown class
     if request.target is not None:
-        under_study.labels.index(request.target)  # a wrong class is wrong for every picture
-    _check_methods(under_study, names, layer)
+        labels.index(request.target)
+    with said_later():
+        _check_methods(under_study, names, layer)
     errand = Errand(under_study, tuple(items), tuple(missing), request, out, memory)
-    _ = errand.plan  # a budget that allows for nothing is refused before the first picture
+    _check_memory(errand)
     return errand
+
+
+def _check_memory(errand: Errand) -> None:
+    """Refuses before the first picture a budget that allows for nothing, of passes or of memory."""
+    model, size = errand.model, errand.model.input_size
+    asked = [find_method(step.method) for step in errand.plan.steps]
+    if size is not None:  # else every picture is as large as it is
+        Budget.of(errand.memory, model.device).hold(least_bytes(model, needs_of(asked), size))
 
 
 def _names(methods: str | None) -> tuple[str, ...] | None:
@@ -116,8 +138,8 @@ def _names(methods: str | None) -> tuple[str, ...] | None:
 
 
 def _target(target: str | int | None) -> str | int | None:
-    """A number is a class index; anything else a name."""
-    if isinstance(target, str) and target.strip().lstrip("-").isdigit():
+    """A number is a class index; anything else a name, "³" and a thousand digits too."""
+    if isinstance(target, str) and re.fullmatch(r"-?[0-9]{1,99}", target.strip()):
         return int(target)
     return target
 
@@ -134,7 +156,7 @@ def _found(images: Sequence[str], out: Path) -> tuple[list[Item], list[Failed]]:
     for pattern in images:
         try:
             found = find(pattern)
-            named = found == [Path(pattern).expanduser()]
+            named = found == [place_of(pattern)]
             paths += [path for path in found if named or path.resolve() not in sheets]
         except ImageError as error:
             first = first or error
@@ -164,5 +186,4 @@ def _check_methods(model: VisionModel, names: Sequence[str] | None, layer: str |
         if Attention in method.needs and not model.layers_at(size).blocks:
             raise MethodUnavailable(method.name, "it has no attention.", ("grad_cam", "layer_cam", "occlusion"))
         layer_for(model, method, layer, size)
-    if layer is not None and model.differentiable:
-        _ = model.layers_at(size)[layer]
+    check_layer(model, layer, size)

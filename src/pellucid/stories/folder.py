@@ -10,6 +10,7 @@ from pathlib import Path
 from pellucid.errors import FileError, PellucidError
 from pellucid.images import Frame, read
 from pellucid.results import Explanation, Truth, open_explanation
+from pellucid.stories.maps import said_later
 from pellucid.stories.picture import explain_one
 from pellucid.stories.request import Request, batches_of
 from pellucid.stories.runner import Here, Runner
@@ -78,8 +79,11 @@ def explain_into(
 
 
 def items_of(paths: Sequence[Path]) -> list[Item]:
-    """One item per file, with names that do not collide: `a/dog.jpg` and `b/dog.jpg` become `dog` and `dog-2`."""
-    taken: dict[str, int] = {}
+    """One item per file, with names that do not collide: `a/dog.jpg` and `b/dog.jpg` become `dog` and `dog-2`.
+
+    A picture called `index` becomes `index-2`, for the page of that name is the index of them all.
+    """
+    taken: dict[str, int] = {"index": 1}
     items = []
     for path in paths:
         stem = path.stem or "picture"
@@ -103,11 +107,15 @@ class Journal:
         self.path = path
 
     def finished(self) -> dict[str, str]:
-        """Key -> stem of all that is finished and still there."""
+        """Key -> stem of all that is finished and still there. Raises FileError."""
         if not self.path.exists():
             return {}
+        try:
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            raise self._failed("read", error) from error
         found: dict[str, str] = {}
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in lines:
             try:
                 record = json.loads(line)
                 key, stem = str(record["key"]), str(record["stem"])
@@ -118,10 +126,17 @@ class Journal:
         return found
 
     def add(self, key: str, stem: str, source: str) -> None:
-        """Notes one picture as finished, on disk before it returns."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, "stem": stem, "source": source}) + "\n")
-            file.flush()
+        """Notes one picture as finished, on disk before it returns. Raises FileError."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": key, "stem": stem, "source": source}) + "\n")
+                file.flush()
+        except OSError as error:
+            raise self._failed("written", error) from error
+
+    def _failed(self, what: str, error: OSError) -> FileError:
+        problem = f"the journal of finished pictures cannot be {what}: {error.strerror or error}."
+        return FileError(self.path, problem, "Move it away, or choose another folder.")
 
 
 def _one(
@@ -138,10 +153,8 @@ def _one(
             except FileError:
                 pass  # damaged since: done again below
         (batch,) = batches_of(model, frame)
-        story = explain_one(
-            model, batch, target=request.target, methods=request.methods, layer=request.layer, budget=request.budget,
-            seed=request.seed, memory=memory, truth=item.truth,
-        )  # fmt: skip
+        with said_later():  # it stands in the notes of the maps
+            story = explain_one(model, batch, request, memory=memory, truth=item.truth)
         for suffix in SUFFIXES:
             story.save(page.with_suffix(suffix))
         journal.add(key, item.stem, item.source)

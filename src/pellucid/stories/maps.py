@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, overload
 
@@ -13,11 +14,19 @@ from torch import Tensor
 
 from pellucid.compute.memory import Budget
 from pellucid.engine import Evidence, look
-from pellucid.engine.maps import compute, layer_for, parameters_of, refuse_if_unavailable, takes_layer, unavailable
+from pellucid.engine.maps import (
+    alternatives,
+    compute,
+    layer_for,
+    refuse_if_unavailable,
+    takes_layer,
+    unavailable,
+)
+from pellucid.engine.parameters import Place, checked, parameters_of
 from pellucid.errors import MethodUnavailable, RequestError, TargetError
 from pellucid.registry import Method, find_method, methods
 from pellucid.results import Heatmaps
-from pellucid.stories.request import Asked, Batch, Pictures, batches_of, subject
+from pellucid.stories.request import Asked, Batch, Pictures, batches_of, method_names, subject, training_note
 from pellucid.stories.versions import versions
 from pellucid.subject import VisionModel
 from pellucid.values import Attention, Check, Layer, Need
@@ -62,7 +71,7 @@ def attribute(
     Values are float32 [batch height width] at model input size in the unit and sign of the paper. Raises UnknownMethod,
     UnknownLayer, MethodUnavailable, TargetError, ImageError, ShapeError, RequestError.
     """
-    names = (method,) if isinstance(method, str) else tuple(method)
+    names = method_names(method)
     if not names:
         raise RequestError("No method was named. `pellucid methods` lists them.")
     asked = [find_method(name) for name in names]
@@ -75,12 +84,17 @@ def attribute(
     parts: dict[str, list[Heatmaps]] = {name: [] for name in names}
     for batch, wanted in zip(batches, targets, strict=True):
         for piece, piece_target in _pieces(under_study, batch, wanted, memory):
+            size = (int(piece.inputs.shape[-2]), int(piece.inputs.shape[-1]))
+            layers = _layers(under_study, asked, layer, size)
+            given = {  # all of them before the first pass: a slip in the last method must not cost the others' work
+                entry.name: checked(entry, own[entry.name], Place(size, layers[entry.name])) for entry in asked
+            }
             evidence = look(
                 under_study, piece.inputs, piece_target, needs=needs_of(asked),
-                layers=_layers(under_study, asked, layer, piece.inputs), seed=seed, memory=memory,
+                layers={address for address in layers.values() if address}, seed=seed, memory=memory,
             )  # fmt: skip
             for name, entry in zip(names, asked, strict=True):
-                parts[name].append(heatmaps(evidence, piece, entry, layer=layer, parameters=own[entry.name]))
+                parts[name].append(heatmaps(evidence, piece, entry, layer=layer, parameters=given[entry.name]))
     joined = {name: join(pieces) for name, pieces in parts.items()}
     return joined[names[0]] if isinstance(method, str) else joined
 
@@ -96,6 +110,7 @@ def heatmaps(
         warnings.simplefilter("always")
         address = layer_for(model, method, layer, evidence.size)
     notes = [str(warning.message) for warning in said]
+    notes += [note] if (note := training_note(model)) else []
     for warning in said:
         warnings.warn(warning.message, warning.category, stacklevel=3)
     before, noted = replace(evidence.passes), len(evidence.notes)
@@ -133,7 +148,7 @@ def available(model: VisionModel, size: tuple[int, int]) -> dict[str, Method]:
 
 
 def _reason(model: VisionModel, method: Method, size: tuple[int, int]) -> str | None:
-    reason = unavailable(model, method)
+    reason = unavailable(model, method) or _cut_off(model, method, size)
     if reason is None and Attention in method.needs and not model.layers_at(size).blocks:
         return "it has no attention."
     if reason is None and takes_layer(method):
@@ -142,6 +157,12 @@ def _reason(model: VisionModel, method: Method, size: tuple[int, int]) -> str | 
         except MethodUnavailable as error:
             return error.reason
     return reason
+
+
+def _cut_off(model: VisionModel, method: Method, size: tuple[int, int]) -> str | None:
+    if method.gradient and model.differentiable and not model.layers_at(size).flows:
+        return "it needs gradients, and the model's answer carries none: it runs without gradients or detaches values."
+    return None
 
 
 def join(pieces: Sequence[Heatmaps]) -> Heatmaps:
@@ -239,15 +260,34 @@ def _per_batch(target: Any, batches: Sequence[Batch]) -> list[Any]:
     return cut
 
 
-def _layers(model: VisionModel, asked: Sequence[Method], layer: Layer | str | None, inputs: Tensor) -> set[Layer]:
-    """Where the methods will look, known before the first pass so that one serves all."""
-    if inputs.ndim != 4:
-        return set()  # refused by name where the evidence is made
-    size = (int(inputs.shape[-2]), int(inputs.shape[-1]))
+def _layers(
+    model: VisionModel, asked: Sequence[Method], layer: Layer | str | None, size: tuple[int, int]
+) -> dict[str, Layer | None]:
+    """Where each method will look, known before the first pass so that one serves all."""
+    with said_later():
+        check_layer(model, layer, size)
+        for method in asked:
+            if reason := _cut_off(model, method, size):
+                raise MethodUnavailable(method.name, reason, alternatives(model, method))
+        return {method.name: layer_for(model, method, layer, size) for method in asked}
+
+
+@contextmanager
+def said_later() -> Iterator[None]:
+    """For planning: what is to be said of a layer is said once, with the map that is made there."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said once, with the map
-        found = [layer_for(model, method, layer, size) for method in asked]
-    return {address for address in found if address is not None}
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def check_layer(model: VisionModel, layer: Layer | str | None, size: tuple[int, int]) -> None:
+    """Raises UnknownLayer, or RequestError for a black box, even where no method asked for looks at a layer."""
+    if layer is None:
+        return
+    name = layer.name if isinstance(layer, Layer) else layer
+    if not model.differentiable:
+        raise RequestError(f"layer={name!r}: {model.name} is a black box and has no layers. Leave the layer out.")
+    _ = model.layers_at(size)[name]
 
 
 def _shared_out(asked: Sequence[Method], parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,122 +1,191 @@
-"""How far to trust a map: trust measures of it, with the controls beside."""
+"""How far to trust maps: measures of them, with what the maps that know nothing reach beside."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.engine import look
+from pellucid.engine import Evidence, look
 from pellucid.engine.maps import compute, layer_for
 from pellucid.errors import RequestError, ShapeError
 from pellucid.registry import Metric, find_method, find_metric
 from pellucid.results import Heatmaps, Score, Truth
-from pellucid.stories.request import Asked, Batch, Pictures, batches_of, subject
+from pellucid.stories.maps import needs_of
+from pellucid.stories.request import Asked, Batch, Pictures, batches_of, method_names, subject
 from pellucid.subject import VisionModel
+from pellucid.trust.ground import Ground
+from pellucid.trust.measured import CONTROLS, control, scores_of, with_controls
+from pellucid.values.target import Target
+
+Known = Ground | Truth | Sequence[Truth] | Tensor | np.ndarray
 
 
 def evaluate(
     model: Asked,
     images: Pictures,
-    heat: Heatmaps,
+    heat: Heatmaps | Sequence[Heatmaps] | Mapping[str, Heatmaps],
     metrics: str | Sequence[str] = ("deletion", "insertion"),
     *,
-    truth: Truth | Sequence[Truth] | Tensor | np.ndarray | None = None,
+    truth: Known | None = None,
     memory: float | None = None,
     **parameters: Any,
 ) -> list[Score]:
-    """Measures of a map, each with what a random map, the centre and the edges of the picture reach.
+    """Measures of maps, each with what a random map, the centre and the edges of the picture reach.
 
-    model, images: those the map was made from
+    model, images: those the maps were made from
+    heat:          maps of one method or of several, for the same targets; several share passes, and the controls'
     metrics:       names out of `pl.metrics()`
-    truth:         for `pointing_game` and `mask_iou`: a Truth per picture, or masks [batch height width] on the input
+    truth:         for measures that need to know the answer: a Truth per picture, or masks [batch height width] on the
+                   model's input
     parameters:    the metrics' own (`steps=`, `fills=`); each takes those it has
 
-    Raises UnknownMethod, RequestError where a metric needs a truth that was not given, ShapeError where the map belongs
-    to other pictures.
+    One Score per metric and map, in that order. Raises UnknownMethod, RequestError where a metric needs a truth that
+    was not given, ShapeError where the map belongs to other pictures.
     """
-    names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    names = method_names(metrics, "metric")
+    if not names:
+        raise RequestError("No metric was named. pl.metrics() lists them.")
     asked = [find_metric(name) for name in names]
-    _check_parameters(asked, parameters)
+    check_parameters(asked, parameters)
+    heats = _by_name(heat)
     under_study = subject(model)
     batches = batches_of(under_study, images)
     if len(batches) != 1:
         raise RequestError("The pictures became inputs of several sizes; measure them one at a time.")
     (batch,) = batches
-    if len(heat) != len(batch):
-        expected = f"{len(batch)} maps, one per picture"
-        raise ShapeError("Heatmaps.values", got=tuple(heat.values.shape), expected=expected)
-    offered = _Offered(under_study, batch, heat, truth, memory)
-    return [_measured(metric, offered, parameters) for metric in asked]
+    for one in heats.values():
+        if len(one) != len(batch):
+            expected = f"{len(batch)} maps, one per picture"
+            raise ShapeError("Heatmaps.values", got=tuple(one.values.shape), expected=expected)
+    first = next(iter(heats.values()))
+    evidence = look(under_study, batch.inputs, list(first.targets), seed=first.seed, memory=memory)
+    known = None if truth is None else ground(truth, batch, evidence.size)
+    measuring = Subject(under_study, batch, heats, evidence, known, memory)
+    return [score for metric in asked for score in scores_of(metric, measuring.measure(metric, parameters))]
 
 
 @dataclass(frozen=True, eq=False)
-class _Offered:
-    """What a metric may ask for by naming it as an argument."""
+class Subject:
+    """What is measured: the maps of one batch, the evidence they share, the truth where it is known.
+
+    extra: maps that no method makes, such as the truth itself; measures that remake maps leave them out
+    """
 
     model: VisionModel
     batch: Batch
-    heat: Heatmaps
-    given_truth: Any
-    memory: float | None
+    heats: Mapping[str, Heatmaps]
+    evidence: Evidence
+    truth: Ground | None = None
+    memory: float | None = None
+    extra: Mapping[str, Float[Tensor, "batch height width"]] = field(default_factory=dict[str, Tensor])
 
-    @property
-    def table(self) -> dict[str, Callable[[], Any]]:
-        evidence = look(self.model, self.batch.inputs, list(self.heat.targets), seed=self.heat.seed, memory=self.memory)
-        return {
-            "evidence": lambda: evidence, "heat": lambda: self.heat, "model": lambda: self.model,
-            "truth": self._truth, "remake": lambda: self._remake,
-        }  # fmt: skip
+    @cached_property
+    def maps(self) -> dict[str, Float[Tensor, "batch height width"]]:
+        """The maps and the controls, by name, one channel each."""
+        own = {name: heat.one_channel for name, heat in self.heats.items()}
+        return with_controls(self.evidence, {**own, **self.extra})
 
-    def _truth(self) -> Tensor:
-        if self.given_truth is None:
+    def measure(self, metric: Metric, parameters: Mapping[str, Any]) -> Any:
+        """The measure's table over all maps; of the parameters it takes those it has."""
+        takes = inspect.signature(metric.function).parameters
+        given = {name: offer(self) for name, offer in _OFFERED.items() if name in takes}
+        if metric.remakes and self.extra:
+            given["maps"] = {name: values for name, values in self.maps.items() if name not in self.extra}
+        return metric.function(**given, **{name: value for name, value in parameters.items() if name in takes})
+
+    def known(self) -> Ground:
+        if self.truth is None:
             raise RequestError("This measure needs truth=, the place where the answer is known to lie.")
-        if isinstance(self.given_truth, Truth):
-            return self._on_input([self.given_truth])
-        if isinstance(self.given_truth, (list, tuple)) and all(isinstance(one, Truth) for one in self.given_truth):
-            return self._on_input(self.given_truth)
-        return torch.as_tensor(np.asarray(self.given_truth))
+        return self.truth
 
-    def _on_input(self, truths: Sequence[Truth]) -> Tensor:
-        if len(truths) != len(self.batch):
-            raise RequestError(f"{len(truths)} truths for {len(self.batch)} pictures; expected one per picture.")
-        masks = [
-            one.mask if frame.geometry is None else frame.geometry.mask_to_input(one.mask)
-            for one, frame in zip(truths, self.batch.frames, strict=True)
-        ]
-        return torch.from_numpy(np.stack(masks))
-
-    def _remake(self, model: VisionModel) -> Tensor:
-        """The same map for another model."""
-        method = find_method(self.heat.method)
-        layer = layer_for(
-            model, method, self.heat.layer, (int(self.batch.inputs.shape[-2]), int(self.batch.inputs.shape[-1]))
-        )
+    def remake(
+        self, *, model: VisionModel | None = None, inputs: Tensor | None = None,
+        targets: Sequence[Target] | None = None, seed: int | None = None, names: Collection[str] | None = None,
+    ) -> dict[str, Float[Tensor, "batch height width"]]:  # fmt: skip
+        """The maps under changed circumstances; see `pellucid.trust.measured.Remake`."""
+        model = model or self.model
+        pictures = self.batch.inputs if inputs is None else inputs
+        size = (int(pictures.shape[-2]), int(pictures.shape[-1]))
+        heats = {name: heat for name, heat in self.heats.items() if names is None or name in names}
+        methods = {name: find_method(heat.method) for name, heat in heats.items()}
+        layers = {name: layer_for(model, methods[name], heat.layer, size) for name, heat in heats.items()}
         evidence = look(
-            model, self.batch.inputs, list(self.heat.targets), needs=method.needs, layers=[layer] if layer else (),
-            seed=self.heat.seed, memory=self.memory,
+            model, pictures, list(targets or self.evidence.targets), needs=needs_of(methods.values()),
+            layers=dict.fromkeys(layer for layer in layers.values() if layer),
+            seed=self.evidence.seed if seed is None else seed, memory=self.memory,
         )  # fmt: skip
-        values = compute(evidence, method, layer, **dict(self.heat.parameters))
-        return values.sum(dim=1) if values.ndim == 4 else values
+        made: dict[str, Tensor] = {}
+        for name, heat in heats.items():
+            values = compute(evidence, methods[name], layers[name], **dict(heat.parameters)).cpu()
+            made[name] = values.sum(dim=1) if values.ndim == 4 else values
+        # A random map knows nothing, so it does not know itself again either.
+        fresh = look(model, pictures, list(evidence.targets), seed=evidence.seed.child("remade"), memory=self.memory)
+        beside = [name for name in CONTROLS if names is None or control(name) in names]
+        return made | {control(name): compute(fresh, find_method(name)).cpu() for name in beside}
 
 
-def _measured(metric: Metric, offered: _Offered, parameters: dict[str, Any]) -> Score:
-    table = offered.table
-    takes = inspect.signature(metric.function).parameters
-    given = {name: table[name]() for name in takes if name in table}
-    own = {name: value for name, value in parameters.items() if name in takes}
-    return metric.function(**given, **own)
+# What a measure may ask for by naming it as an argument.
+_OFFERED: dict[str, Callable[[Subject], Any]] = {
+    "evidence": lambda subject: subject.evidence,
+    "maps": lambda subject: subject.maps,
+    "model": lambda subject: subject.model,
+    "heats": lambda subject: subject.heats,
+    "truth": Subject.known,
+    "remake": lambda subject: subject.remake,
+}
 
 
-def _check_parameters(asked: Sequence[Metric], parameters: dict[str, Any]) -> None:
-    offered = ("evidence", "heat", "model", "truth", "remake")
-    known = {name for metric in asked for name in inspect.signature(metric.function).parameters if name not in offered}
+def check_parameters(asked: Sequence[Metric], parameters: Mapping[str, Any]) -> None:
+    """Raises RequestError for a parameter that none of the measures has."""
+    known = {name for metric in asked for name in inspect.signature(metric.function).parameters} - set(_OFFERED)
     for name in parameters:
         if name not in known:
             listing = ", ".join(sorted(known)) or "none"
             raise RequestError(f"There is no parameter {name!r}. These measures have: {listing}.")
+
+
+def ground(truth: Known, batch: Batch, size: tuple[int, int]) -> Ground:
+    """What is known, on the model's input. Raises ShapeError, RequestError."""
+    if isinstance(truth, Ground):
+        return truth
+    truths = [truth] if isinstance(truth, Truth) else truth
+    if isinstance(truths, (list, tuple)) and all(isinstance(one, Truth) for one in truths):
+        if len(truths) != len(batch):
+            raise RequestError(f"{len(truths)} truths for {len(batch)} pictures; expected one per picture.")
+        shape = (len(batch), *size)
+        grown = Ground.of(_on_input(batch, [one.mask for one in truths]), shape)
+        exact = _on_input(batch, [one.mask if one.ungrown is None else one.ungrown for one in truths])
+        return replace(grown, exact=exact)
+    return Ground.of(truths, (len(batch), *size))  # type: ignore[arg-type]
+
+
+def _on_input(batch: Batch, masks: Sequence[np.ndarray]) -> Tensor:
+    placed = [
+        mask if frame.geometry is None else frame.geometry.mask_to_input(mask)
+        for mask, frame in zip(masks, batch.frames, strict=True)
+    ]
+    return torch.from_numpy(np.stack(placed)).bool()
+
+
+def _by_name(heat: Heatmaps | Sequence[Heatmaps] | Mapping[str, Heatmaps]) -> dict[str, Heatmaps]:
+    if isinstance(heat, Heatmaps):
+        return {heat.method: heat}
+    entries = list(heat.values() if isinstance(heat, Mapping) else heat) if isinstance(heat, Iterable) else [heat]
+    for one in entries:
+        if not isinstance(one, Heatmaps):
+            raise RequestError(f"A {type(one).__name__} is no map to measure; expected what pl.attribute gave.")
+    heats = dict(heat) if isinstance(heat, Mapping) else {one.method: one for one in heat}
+    if not heats:
+        raise RequestError("There is no map to measure.")
+    targets = {one.targets for one in heats.values()}
+    if len(targets) > 1:
+        raise RequestError("The maps were made for different targets; measure them apart.")
+    return heats

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pellucid.engine.maps import layer_or_none
 from pellucid.errors import RequestError
 from pellucid.registry import Method, find_method
 from pellucid.stories.listing import default_cost
 from pellucid.stories.maps import available
 from pellucid.subject import VisionModel
-from pellucid.trust.faithfulness import CONTROLS, FILLS, curve_passes
+from pellucid.trust.faithfulness import FILLS, curve_passes
+from pellucid.trust.measured import CONTROLS
+from pellucid.values import Layer
 
 POINTS = 8
 MOST_SCORED = 8  # maps, the three controls included
@@ -23,13 +27,21 @@ LOOK = 1  # the prediction itself, where there is no backward
 
 # In the order in which maps are scored while the budget lasts; measured on the testbed (`pellucid testbed evaluate`).
 CANDIDATES = ("refined_occlusion", "chefer", "layer_cam", "grad_cam", "legrad", "rise", "lime", "hires_cam")
-# Joined, dearest last, when the budget allows for more than the default.
+# Joined in this order when the budget allows for more than the default.
 DEARER = ("integrated_gradients", "smoothgrad", "lime", "rise", "kernel_shap", "score_cam")
+# A method that takes more steps where a picture needs them joins without, and gets them from what is left at the end.
+PATIENCE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "integrated_gradients": ({"most_steps": 50}, {"most_steps": 100}, {"most_steps": 200}),
+}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One map to be made. passes: beyond what is shared; scored: whether deletion and insertion are measured."""
+    """One map to be made.
+
+    passes: beyond what is shared; a method that stops when it has seen enough may take fewer
+    scored: whether deletion and insertion are measured
+    """
 
     method: str
     passes: float
@@ -73,7 +85,7 @@ class Plan:
 
     @property
     def passes(self) -> float:
-        """Forward passes per picture; a backward counts two."""
+        """The most forward passes a picture can take; a backward counts two."""
         return self.shared + sum(step.passes for step in self.steps) + self.scoring + self.words
 
     def rows(self) -> list[tuple[str, float]]:
@@ -100,37 +112,54 @@ class Plan:
         return "\n".join([*lines, *self.dropped])
 
 
-def plan(model: VisionModel, size: tuple[int, int], *, budget: float, methods: Sequence[str] | None = None) -> Plan:
+def plan(
+    model: VisionModel,
+    size: tuple[int, int],
+    *,
+    budget: float,
+    methods: Sequence[str] | None = None,
+    layer: Layer | str | None = None,
+) -> Plan:
     """The plan for one picture of `size`.
 
     methods: what was asked for; these are made whatever they cost, and the budget then limits what is scored. None is
              the default panel: the whole one-pass family, a perturbation map, and as many scored as fit
+    layer:   where methods look that explain at one; some cost a pass for each of its channels
 
-    Raises RequestError where the budget allows for nothing, UnknownMethod.
+    Raises RequestError where the budget allows for nothing, UnknownMethod, UnknownLayer.
     """
-    usable = available(model, size)
+    prices = _Prices(model, size, layer)
     shared = PAIR if model.differentiable else LOOK
     if methods is not None:
-        return _asked(model, usable, size, budget, methods, shared)
-    return _default(usable, size, budget, shared)
+        return _asked(prices, budget, methods, shared)
+    return _default(available(model, size), prices, budget, shared)
 
 
-def _asked(
-    model: VisionModel,
-    usable: Mapping[str, Method],
-    size: tuple[int, int],
-    budget: float,
-    names: Sequence[str],
-    shared: float,
-) -> Plan:
-    steps = [Step(method.name, default_cost(method, size)) for method in map(find_method, dict.fromkeys(names))]
+@dataclass(frozen=True)
+class _Prices:
+    """What methods cost for a picture of one size."""
+
+    model: VisionModel
+    size: tuple[int, int]
+    layer: Layer | str | None
+
+    def of(self, method: Method, **parameters: Any) -> float:
+        """Passes beyond what is shared, at most."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a layer that runs twice; said with the map
+            address = layer_or_none(self.model, method, self.layer, self.size)
+        return default_cost(method, self.size, layer=address, **parameters)
+
+
+def _asked(prices: _Prices, budget: float, names: Sequence[str], shared: float) -> Plan:
+    steps = [Step(method.name, prices.of(method)) for method in map(find_method, dict.fromkeys(names))]
     spent = shared + sum(step.passes for step in steps)
     # What was asked for is done; the budget is then meant for scores and sentences.
     allowed = max(budget, spent + budget - shared) if spent > budget / 2 else budget
     return _with_scores(steps, [step.method for step in steps], allowed, shared, budget)
 
 
-def _default(usable: Mapping[str, Method], size: tuple[int, int], budget: float, shared: float) -> Plan:
+def _default(usable: Mapping[str, Method], prices: _Prices, budget: float, shared: float) -> Plan:
     if budget < shared:
         raise RequestError(
             f"A budget of {budget:.0f} passes allows for nothing: one look at a picture takes {shared:.0f}."
@@ -140,43 +169,56 @@ def _default(usable: Mapping[str, Method], size: tuple[int, int], budget: float,
         for name, method in usable.items()
         if method.question == "where" and not method.control and _free(method)
     ]
-    closer = _closer(usable, size, budget, shared)
+    closer = _closer(usable, prices, budget, shared)
     steps = list(family)
     dropped: list[str] = []
-    if "legrad" in usable and shared + default_cost(usable["legrad"], size) <= budget:
-        steps.append(Step("legrad", default_cost(usable["legrad"], size)))
+    if "legrad" in usable and shared + prices.of(usable["legrad"]) <= budget:
+        steps.append(Step("legrad", prices.of(usable["legrad"])))
     if closer is not None:
         steps.append(closer)
     else:
         dropped.append("The budget leaves out the perturbation map, which asks the model itself what matters.")
     if not steps:
-        least = default_cost(usable["refined_occlusion"], size, closer=0) + shared
+        least = prices.of(usable["refined_occlusion"], closer=0) + shared
         raise RequestError(
             f"A budget of {budget:.0f} passes is too small for this model: a black box is explained by covering parts "
             f"of the picture, which takes at least {least:.0f} passes."
         )
     spent = shared + sum(step.passes for step in steps)
-    for name in DEARER:
-        if name not in usable or spent + default_cost(usable[name], size) > budget - _full_scores() - WORDS:
-            continue
-        steps.append(Step(name, default_cost(usable[name], size)))
-        spent += steps[-1].passes
+    steps += _dearer(usable, prices, budget - _full_scores() - WORDS - spent)
     order = [name for name in CANDIDATES if any(step.method == name for step in steps)]
     order += [step.method for step in steps if step.passes and step.method not in order]
     order += [step.method for step in steps if step.method not in order]
     return _with_scores(steps, order, budget, shared, budget, dropped)
 
 
-def _closer(usable: Mapping[str, Method], size: tuple[int, int], budget: float, shared: float) -> Step | None:
+def _dearer(usable: Mapping[str, Method], prices: _Prices, left: float) -> list[Step]:
+    """The dear methods that fit into what is left, each as patient as the rest then allows."""
+    steps: list[Step] = []
+    for name in DEARER:
+        least = PATIENCE.get(name, ({},))[0]
+        if name in usable and prices.of(usable[name], **least) <= left:
+            steps.append(Step(name, prices.of(usable[name], **least), least))
+            left -= steps[-1].passes
+    for place, step in enumerate(steps):
+        for parameters in PATIENCE.get(step.method, ()):
+            passes = prices.of(usable[step.method], **parameters)
+            if passes - step.passes <= left:
+                steps[place] = Step(step.method, passes, parameters)
+        left -= steps[place].passes - step.passes
+    return steps
+
+
+def _closer(usable: Mapping[str, Method], prices: _Prices, budget: float, shared: float) -> Step | None:
     """The perturbation map: as close a look as the budget allows once the scores of the usual candidates are paid."""
     method = usable.get("refined_occlusion")
     if method is None:
         return None
-    coarse = default_cost(method, size, closer=0)
+    coarse = prices.of(method, closer=0)
     left = budget - shared - WORDS - curve_passes(USUALLY_SCORED, POINTS, len(FILLS)) - coarse
     for closer in (CLOSER, CLOSER // 2, 0):
         if left >= closer or (closer == 0 and budget >= shared + coarse):
-            return Step(method.name, default_cost(method, size, closer=closer), {"closer": closer})
+            return Step(method.name, prices.of(method, closer=closer), {"closer": closer})
     return None
 
 

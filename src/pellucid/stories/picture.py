@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,23 +18,28 @@ from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.images import baselines, masks
 from pellucid.language import check, templates
 from pellucid.language.templates import Topic
-from pellucid.registry import find_method
+from pellucid.registry import find_method, find_metric
 from pellucid.results import Choice, Claim, Explanation, Heatmaps, Prediction, Score, Truth
-from pellucid.stories.maps import heatmaps, needs_of
+from pellucid.stories.maps import check_layer, heatmaps, needs_of, said_later
 from pellucid.stories.panel import POINTS, Plan, plan
-from pellucid.stories.request import DEFAULT_BUDGET, Asked, Batch, Pictures, Request, batches_of, is_single, subject
+from pellucid.stories.request import (
+    DEFAULT_BUDGET,
+    Asked,
+    Batch,
+    Pictures,
+    Request,
+    batches_of,
+    is_single,
+    method_names,
+    panel_budget,
+    subject,
+)
+from pellucid.stories.search import search
 from pellucid.stories.versions import versions
 from pellucid.subject import VisionModel
-from pellucid.trust.faithfulness import (
-    CONTROLS,
-    Better,
-    Curves,
-    controls,
-    has_probability,
-    perturbation_curves,
-    score_of,
-)
+from pellucid.trust.faithfulness import Curves, measured, perturbation_curves
 from pellucid.trust.localisation import hits, overlaps
+from pellucid.trust.measured import CONTROLS, control, controls, scores_of
 from pellucid.values import Class, Contrast, Layer, Target, Text
 
 # Even steps of the side of the region changed: close together where the few pixels lie that matter. Areas over the side
@@ -52,6 +57,7 @@ def explain(
     methods: str | Sequence[str] | None = None,
     layer: Layer | str | None = None,
     budget: int = DEFAULT_BUDGET,
+    faithfulness_target: float | None = None,
     seed: int = 0,
     memory: float | None = None,
     truth: Truth | Sequence[Truth] | None = None,
@@ -63,82 +69,55 @@ def explain(
     methods: None is the default panel, as much of it as the budget allows; names that are given are made whatever they
              cost
     budget:  forward passes per picture; a backward counts two
+    faithfulness_target: insertion less deletion, up to 1; while no map has it and the budget lasts, methods, layers and
+             baselines are searched for a more faithful one. At least half of the budget is then kept for the search
     truth:   the right answer, one per picture, where it is known; it is shown beside, and never used for the choice
 
     Raises RequestError where the budget allows for nothing, and whatever `attribute` raises.
     """
-    answers = list(
-        explain_each(
-            model,
-            images,
-            target=target,
-            methods=methods,
-            layer=layer,
-            budget=budget,
-            seed=seed,
-            memory=memory,
-            truth=truth,
-        )
-    )
-    return answers[0] if is_single(images) else answers
-
-
-def explain_each(
-    model: Asked,
-    images: Pictures,
-    *,
-    target: Any = None,
-    methods: str | Sequence[str] | None = None,
-    layer: Layer | str | None = None,
-    budget: int = DEFAULT_BUDGET,
-    seed: int = 0,
-    memory: float | None = None,
-    truth: Truth | Sequence[Truth] | None = None,
-) -> Iterator[Explanation]:
-    """The same, picture by picture as they are done."""
-    methods = (methods,) if isinstance(methods, str) else methods
-    Request(methods=tuple(methods) if methods is not None else None, budget=budget, seed=seed)  # refuses nonsense
+    request = Request(
+        methods=None if methods is None else method_names(methods), budget=budget, seed=seed,
+        layer=layer.name if isinstance(layer, Layer) else layer, faithfulness_target=faithfulness_target,
+    )  # fmt: skip
     under_study = subject(model)
-    batches = batches_of(under_study, images)
-    count = sum(len(batch) for batch in batches)
-    targets = _one_each(target, count, "targets")
-    truths = _one_each(truth, count, "truths")
-    for index, single in enumerate(one for batch in batches for one in batch.singles()):
-        yield explain_one(
-            under_study, single, target=targets[index], methods=methods, layer=layer, budget=budget, seed=seed,
-            memory=memory, truth=truths[index],
-        )  # fmt: skip
+    singles = [single for batch in batches_of(under_study, images) for single in batch.singles()]
+    targets = _one_each(target, len(singles), "targets")
+    truths = _one_each(truth, len(singles), "truths")
+    for entry in truths:
+        if entry is not None and not isinstance(entry, Truth):
+            raise RequestError(f"truth has a {type(entry).__name__}; expected a pl.Truth for each picture, or None.")
+    answers = [
+        explain_one(under_study, single, request, target=own_target, memory=memory, truth=own_truth)
+        for single, own_target, own_truth in zip(singles, targets, truths, strict=True)
+    ]
+    return answers[0] if is_single(images) else answers
 
 
 def explain_one(
     model: VisionModel,
     picture: Batch,
+    request: Request,
     *,
     target: Any = None,
-    methods: Sequence[str] | None = None,
-    layer: Layer | str | None = None,
-    budget: int = DEFAULT_BUDGET,
-    seed: int = 0,
     memory: float | None = None,
     truth: Truth | None = None,
 ) -> Explanation:
-    """The Explanation of one picture that is model input already (a Batch of one)."""
+    """The Explanation of one picture that is model input already (a Batch of one).
+
+    target: whatever `attribute` takes for one picture; None is the request's own
+    """
     started = time.perf_counter()
-    seen = rank_maps(
-        model, picture, target=target, methods=methods, layer=layer, budget=budget, seed=seed, memory=memory
-    )  # fmt: skip
+    seen = rank_maps(model, picture, request, target=target, memory=memory)
     panel, evidence, curves, choice, ordered = seen.panel, seen.evidence, seen.curves, seen.choice, seen.maps
     outputs = evidence.output()
     notes = list(seen.notes)
     scores = (*_scores(curves, [heat.method for heat in ordered]), *_against_truth(ordered, picture, truth))
     predictions = _predictions(model, outputs)
     topic = Topic(
-        model=model, frame=picture.frames[0], target=evidence.targets[0],
-        target_name=model.target_name(evidence.targets[0]),
-        seed=seed, unit="probability" if has_probability(evidence.targets) else "score",
+        model=model, frame=picture.frames[0], target=evidence.targets[0], seed=request.seed,
         input=picture.inputs[0].cpu().numpy() if picture.given or model.preprocess is None else None,
     )  # fmt: skip
-    claims = _claims(topic, evidence, outputs, predictions, ordered, curves, panel, layer, notes)
+    claims = _claims(topic, seen, outputs, predictions, request.layer)
     if not choice.beats_controls and curves is not None:
         notes.append(choice.reason)
     spent = evidence.passes
@@ -146,7 +125,7 @@ def explain_one(
         frame=picture.frames[0],
         model=model.card,
         target=evidence.targets[0],
-        target_name=topic.target_name,
+        target_name=model.target_name(evidence.targets[0]),
         predictions=predictions,
         heatmaps=ordered,
         scores=scores,
@@ -155,10 +134,10 @@ def explain_one(
         truth=truth,
         cost={
             "forwards": spent.forwards, "backwards": spent.backwards, "passes": spent.forwards + 2 * spent.backwards,
-            "planned": panel.passes, "budget": budget, "seconds": round(time.perf_counter() - started, 3),
+            "planned": panel.passes, "budget": request.budget, "seconds": round(time.perf_counter() - started, 3),
         },
         plan=panel.text,
-        seed=seed,
+        seed=request.seed,
         versions=versions(),
         choice=choice,
     )  # fmt: skip
@@ -166,7 +145,10 @@ def explain_one(
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """The maps of one picture in the order to show them, and how they came into it."""
+    """The maps of one picture in the order to show them, and how they came into it.
+
+    searched: the method whose map a search found, perhaps at another layer than the others
+    """
 
     panel: Plan
     evidence: Evidence
@@ -174,37 +156,48 @@ class Ranked:
     curves: Curves | None
     choice: Choice
     notes: tuple[str, ...]
+    searched: str | None = None
 
 
 def rank_maps(
-    model: VisionModel,
-    picture: Batch,
-    *,
-    target: Any = None,
-    methods: Sequence[str] | None = None,
-    layer: Layer | str | None = None,
-    budget: int = DEFAULT_BUDGET,
-    seed: int = 0,
-    memory: float | None = None,
+    model: VisionModel, picture: Batch, request: Request, *, target: Any = None, memory: float | None = None
 ) -> Ranked:
     """The planned maps of one picture (a Batch of one), scored and put in order; all of `explain` but the words."""
-    size = (int(picture.inputs.shape[-2]), int(picture.inputs.shape[-1]))
-    panel = plan(model, size, budget=budget, methods=methods)
-    asked = [find_method(step.method) for step in panel.steps]
-    if methods is not None:
-        for method in asked:
-            refuse_if_unavailable(model, method)
-    layers = [address for method in asked if (address := _layer_or_none(model, method, layer, size))]
+    size, layer, seed = (int(picture.inputs.shape[-2]), int(picture.inputs.shape[-1])), request.layer, request.seed
+    target = request.target if target is None else target
+    with said_later():
+        check_layer(model, layer, size)
+        panel = plan(model, size, budget=panel_budget(request), methods=request.methods, layer=layer)
+        asked = [find_method(step.method) for step in panel.steps]
+        if request.methods is not None:
+            for method in asked:
+                refuse_if_unavailable(model, method)
+        layers = [address for method in asked if (address := _layer_or_none(model, method, layer, size))]
     evidence = look(
         model, picture.inputs, None if target is None else [target], needs=needs_of(asked),
         layers=dict.fromkeys(layers), seed=seed, memory=memory,
     )  # fmt: skip
     evidence.output()
     notes: list[str] = [*panel.dropped]
-    maps = _maps(evidence, picture, panel, layer, strict=methods is not None, notes=notes)
+    maps = _maps(evidence, picture, panel, layer, strict=request.methods is not None, notes=notes)
+    evidence.release()  # what is to come takes forwards only, and memory of its own
     curves = _curves(evidence, maps, panel)
+    searched = None
+    if request.faithfulness_target is not None and curves is not None:
+        scored = {name: float(curves.gain(name).mean()) for name in maps if name in curves.deletion}
+        best = max(scored, key=lambda name: scored[name])
+        found = search(
+            model, picture, evidence, best=(maps[best], scored[best]), target=request.faithfulness_target,
+            passes=request.budget - evidence.passes.cost - panel.words, fractions=FRACTIONS, fills=panel.fills,
+            seed=seed, memory=memory,
+        )  # fmt: skip
+        notes.append(found.sentence(request.faithfulness_target))
+        if found.heat is not None and found.curves is not None:
+            searched = found.heat.method
+            maps[searched] = found.heat
+            curves = curves.joined(found.curves)
     choice, order = _choose(maps, curves, panel)
-    return Ranked(panel, evidence, tuple(maps[name] for name in order), curves, choice, tuple(notes))
+    return Ranked(panel, evidence, tuple(maps[name] for name in order), curves, choice, tuple(notes), searched)
 
 
 # -- maps and their scores ------------------------------------------------------------------------------------------
@@ -232,13 +225,8 @@ def _curves(evidence: Evidence, maps: Mapping[str, Heatmaps], panel: Plan) -> Cu
     scored = {name: maps[name].one_channel for name in panel.scored if name in maps and maps[name].finite(0)}
     if not scored or not panel.controls:
         return None
-    beside = {_control(name): values for name, values in controls(evidence).items()}
+    beside = {control(name): values for name, values in controls(evidence).items()}
     return perturbation_curves(evidence, {**scored, **beside}, fractions=FRACTIONS, fills=panel.fills, over="side")
-
-
-def _control(name: str) -> str:
-    """Controls may be asked for as methods too; in the table of curves they must not take each other's place."""
-    return f"control {name}"
 
 
 def _choose(maps: Mapping[str, Heatmaps], curves: Curves | None, panel: Plan) -> tuple[Choice, list[str]]:
@@ -255,8 +243,8 @@ def _choose(maps: Mapping[str, Heatmaps], curves: Curves | None, panel: Plan) ->
         *ranked,
         *sorted((name for name in declared if name not in gain), key=lambda name: not maps[name].passed(0)),
     ]
-    rows = [_row(curves, name, control=False, passed=maps[name].passed(0)) for name in ranked]
-    rows += [_row(curves, _control(name), control=True, passed=True) for name in CONTROLS]
+    rows = [_row(curves, name, is_control=False, passed=maps[name].passed(0)) for name in ranked]
+    rows += [_row(curves, control(name), is_control=True, passed=True) for name in CONTROLS]
     table = tuple(sorted(rows, key=lambda row: -row["score"]))
     sound = sorted((name for name in declared if maps[name].passed(0)), key=panel.rank)
     if sound and not maps[ranked[0]].passed(0):
@@ -266,7 +254,7 @@ def _choose(maps: Mapping[str, Heatmaps], curves: Curves | None, panel: Plan) ->
             *(name for name in order if name != sound[0]),
         ]
     best = ranked[0]
-    margins = {name: gain[best] - gain[_control(name)] for name in CONTROLS}
+    margins = {name: gain[best] - gain[control(name)] for name in CONTROLS}
     beats = all(margin > 0 for margin in margins.values()) and maps[best].passed(0)
     rivals = [name for name in scored if maps[name].passed(0)] or scored
     per_fill = {name: curves.gain(name)[:, 0].tolist() for name in rivals}
@@ -283,12 +271,12 @@ def _choose(maps: Mapping[str, Heatmaps], curves: Curves | None, panel: Plan) ->
     ), order
 
 
-def _row(curves: Curves, name: str, *, control: bool, passed: bool) -> dict[str, Any]:
+def _row(curves: Curves, name: str, *, is_control: bool, passed: bool) -> dict[str, Any]:
     gains = curves.gain(name)
     return {
         "method": name.removeprefix("control "), "score": float(gains.mean()),
         "spread": float(gains.std(correction=0)), "deletion": float(curves.area("deletion", name).mean()),
-        "insertion": float(curves.area("insertion", name).mean()), "control": control, "checks passed": passed,
+        "insertion": float(curves.area("insertion", name).mean()), "control": is_control, "checks passed": passed,
     }  # fmt: skip
 
 
@@ -306,21 +294,17 @@ def _reason(best: str, margins: Mapping[str, float], beats: bool, passed: bool) 
     names = {"random": "a random map", "centre": "the picture's centre", "edge": "the picture's edges"}
     return (
         f"No map explains this answer better than {' and '.join(names[name] for name in unbeaten)}, which know "
-        f"nothing of the model. {best} is shown first because it scored highest, but it should not be relied on."
+        f"nothing of the model. Shown first is {best}, which scored highest, but it should not be relied on."
     )
 
 
 def _scores(curves: Curves | None, order: Sequence[str]) -> tuple[Score, ...]:
     if curves is None:
         return ()
-    names = {name: _control(name) for name in CONTROLS}
-    wanted: tuple[tuple[str, Better], ...] = (("gain", "higher"), ("deletion", "lower"), ("insertion", "higher"))
-    return tuple(
-        score_of(curves, name, kind, better, names)
-        for name in order
-        if name in curves.deletion
-        for kind, better in wanted
-    )
+    kinds = {"gain": "insertion_minus_deletion", "deletion": "deletion", "insertion": "insertion"}
+    found = [score for kind, name in kinds.items() for score in scores_of(find_metric(name), measured(curves, kind))]
+    places = {name: place for place, name in enumerate(order)}
+    return tuple(sorted(found, key=lambda score: places[score.method]))
 
 
 def _against_truth(ordered: Sequence[Heatmaps], picture: Batch, truth: Truth | None) -> tuple[Score, ...]:
@@ -356,20 +340,22 @@ def _ungrown(truth: Truth) -> np.ndarray:
 
 
 def _claims(
-    topic: Topic, evidence: Evidence, outputs: Tensor, predictions: tuple[Prediction, ...], ordered: Sequence[Heatmaps],
-    curves: Curves | None, panel: Plan, layer: Layer | str | None, notes: list[str],
-) -> tuple[Claim, ...]:  # fmt: skip
+    topic: Topic, seen: Ranked, outputs: Tensor, predictions: tuple[Prediction, ...], layer: Layer | str | None
+) -> tuple[Claim, ...]:
     claims: list[Claim] = []
-    chosen = ordered[0]
-    if panel.words:
+    evidence, chosen = seen.evidence, seen.maps[0]
+    if seen.panel.words:
         claims.append(templates.predicted(topic, predictions[0]))
         evidence.passes.add(forwards=1)
         if chosen.passed(0):
-            mask = region_of(chosen, curves)
+            mask = region_of(chosen, seen.curves)
             claims += [templates.removed(topic, mask), templates.survives(topic, mask)]
             evidence.passes.add(forwards=2 * check.PASSES)
             claims += _separation(topic, evidence, outputs, mask, layer)
-    named = [heat for heat in ordered if heat.passed(0) and not find_method(heat.method).control]
+    named = [
+        heat for heat in seen.maps
+        if heat.passed(0) and not find_method(heat.method).control and heat.method != seen.searched
+    ]  # fmt: skip
     if len(named) > 1:
         parameters = {heat.method: dict(heat.parameters) for heat in named}
         name = layer.name if isinstance(layer, Layer) else layer
@@ -438,8 +424,9 @@ def _contrast_region(
 ) -> Bool[np.ndarray, "height width"] | None:
     """Where the lead over the runner-up comes from, by LayerCAM of the difference: one forward and one backward."""
     method = find_method("layer_cam")
-    address = _layer_or_none(model, method, layer, evidence.size)
-    if address is None:
+    with said_later():
+        address = _layer_or_none(model, method, layer, evidence.size)
+    if address is None or not model.layers_at(evidence.size).flows:
         return None
     asked = look(model, evidence.inputs, [contrast], needs=method.needs, layers=[address], seed=evidence.seed)
     values = upsampled(method.function(asked, address), evidence.size)[0]

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from pellucid.errors import RequestError
 from pellucid.stories.picture import rank_maps
-from pellucid.stories.request import DEFAULT_BUDGET, Batch
+from pellucid.stories.request import DEFAULT_BUDGET, Batch, Request
 from pellucid.stories.runner import Here, Runner
 from pellucid.subject import VisionModel
 from pellucid.testbed.scene import Scenes, scenes
 from pellucid.testbed.truth import causal, grown
-from pellucid.trust.faithfulness import controls
 from pellucid.trust.localisation import hits
+from pellucid.trust.measured import controls
 
 
 @dataclass
@@ -98,9 +98,10 @@ def pointing(
     if not right:
         raise RequestError(f"{model.name} recognises none of the {count} scenes, so there is nothing to point at.")
     sums = _Sums()
+    request = Request(methods=None if methods is None else tuple(methods), budget=budget)
 
     def work(index: int) -> None:
-        _one(model, drawn[[index]], sums, budget=budget, methods=methods, memory=memory)
+        _one(model, drawn[[index]], sums, request, memory)
 
     for _ in (runner or Here()).run(work, right, label=f"{model.name}: pointing game"):
         pass
@@ -112,14 +113,12 @@ def pointing(
     )  # fmt: skip
 
 
-def _one(
-    model: VisionModel, scene: Scenes, sums: _Sums, *, budget: int, methods: Sequence[str] | None, memory: float | None
-) -> None:
+def _one(model: VisionModel, scene: Scenes, sums: _Sums, request: Request, memory: float | None) -> None:
     exact = causal(scene)
     masks = (torch.from_numpy(grown(exact)), torch.from_numpy(exact))
     frames = scene.frames()
     picture = Batch(frames, model.prepare(frames))
-    seen = rank_maps(model, picture, budget=budget, methods=methods, memory=memory)
+    seen = rank_maps(model, picture, request, memory=memory)
     sums.add("first", seen.maps[0].one_channel, masks)
     for heat in seen.maps:
         sums.add(heat.method, heat.one_channel, masks)

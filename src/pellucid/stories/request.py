@@ -6,9 +6,9 @@ import glob
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -20,6 +20,8 @@ from pellucid.images import Frame, Source, read_many
 from pellucid.images import read as read_one
 from pellucid.subject.loaders import load
 from pellucid.subject.model import VisionModel, wrap
+from pellucid.values import Seed
+from pellucid.values.place import leads_to
 
 DEFAULT_BUDGET = 400
 Asked = VisionModel | nn.Module | str | Any
@@ -33,6 +35,8 @@ class Request:
     target:  a class index or name; None is the predicted class
     methods: None is the default panel
     budget:  forward passes per picture; a backward counts two
+    faithfulness_target: insertion less deletion, for which methods, layers and baselines are searched; None searches
+             for nothing
     """
 
     target: str | int | None = None
@@ -40,12 +44,21 @@ class Request:
     layer: str | None = None
     budget: int = DEFAULT_BUDGET
     seed: int = 0
+    faithfulness_target: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.budget, bool) or not isinstance(self.budget, int) or self.budget < 1:
             raise RequestError(f"budget={self.budget!r}; expected a whole number of passes, 1 or more.")
+        Seed(self.seed)
         if self.methods is not None and not self.methods:
             raise RequestError("methods is empty; name at least one, or leave it out for the default panel.")
+        wanted = self.faithfulness_target
+        number = isinstance(wanted, (int, float)) and not isinstance(wanted, bool)
+        if wanted is not None and not (number and -1 <= wanted <= 1):
+            raise RequestError(
+                f"faithfulness_target={wanted!r}; expected a number from -1 to 1: insertion less deletion, of which 1 "
+                f"is the most there can be."
+            )
 
     def key(self, model: VisionModel, frame: Frame) -> str:
         """Sixteen hex digits that are the same exactly when the answer must be the same."""
@@ -60,6 +73,20 @@ class Request:
         methods = record.get("methods")
         values: dict[str, Any] = {**record, "methods": tuple(methods) if methods is not None else None}
         return cls(**values)
+
+
+def panel_budget(request: Request) -> int:
+    """The passes that the panel of maps may take: all of them, or where more is searched for, at most half."""
+    return request.budget if request.faithfulness_target is None else min(request.budget // 2, DEFAULT_BUDGET)
+
+
+def method_names(asked: Any, kind: str = "method") -> tuple[str, ...]:
+    """The names in what a caller gave for methods, or metrics. Raises RequestError for what is no name and no list."""
+    if isinstance(asked, str):
+        return (asked,)
+    if not isinstance(asked, Iterable):
+        raise RequestError(f"{asked!r} names no {kind}; expected a name or a list of names, as pl.{kind}s() has them.")
+    return tuple(asked)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +112,27 @@ class Batch:
 
 
 def subject(model: Asked) -> VisionModel:
-    """The model under study, from itself, from a spec such as "testbed:cnn", or from a bare module or callable."""
-    if isinstance(model, VisionModel):
-        return model
-    if isinstance(model, str):
-        return load(model)
-    return wrap(model)
+    """The model under study, from itself, from a spec such as "testbed:cnn", or from a bare module or callable.
+
+    Warns of one that was left in training mode, where that makes a difference.
+    """
+    found = model if isinstance(model, VisionModel) else load(model) if isinstance(model, str) else wrap(model)
+    if note := training_note(found):
+        warnings.warn(note, stacklevel=3)
+    return found
+
+
+def training_note(model: VisionModel) -> str:
+    """What is to be said of a model whose answers would be others in training mode, where it is; else nothing."""
+    network = model.network
+    if network is None or not any(module.training and _differs(module) for module in network.modules()):
+        return ""
+    return "The model is in training mode. It was explained as in evaluation, and left as it was; model.eval() says so."
+
+
+def _differs(module: nn.Module) -> bool:
+    """Whether a module gives something else in training: batch norm, every kind of dropout."""
+    return getattr(module, "running_mean", None) is not None or "Drop" in type(module).__name__
 
 
 def batches_of(model: VisionModel, images: Pictures) -> list[Batch]:
@@ -124,8 +166,8 @@ def is_single(images: Pictures) -> bool:
     if isinstance(images, Tensor):
         return images.ndim == 3 or (images.ndim == 4 and len(images) == 1)
     if isinstance(images, (str, os.PathLike)):
-        path = Path(images)
-        return not path.is_dir() and (path.is_file() or not glob.has_magic(str(path)))
+        found = leads_to(images)
+        return found != "folder" and (found == "file" or not glob.has_magic(os.fspath(images)))
     one = (Frame, bytes, bytearray, memoryview)
     return isinstance(images, one) or hasattr(images, "__array__") or not isinstance(images, Iterable)
 

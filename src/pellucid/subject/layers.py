@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pellucid import hooks
 from pellucid.errors import MethodUnavailable, ModelError, UnknownLayer
+from pellucid.subject.footprint import Footprint, footprint
 from pellucid.values import Layer
 from pellucid.values.layer import Order
 
@@ -30,7 +31,9 @@ class LayerTree(Mapping[str, Layer]):
     default:      where methods look when no layer is named; None where there is no grid
     why:          the reason for that choice, in words
     blocks:       the repeated token blocks of a transformer
-    sample_bytes: what one sample's activations take
+    footprint:    what one sample holds in memory
+    silent:       layers on a grid that no gradient of the answer reaches
+    flows:        whether the answer has a gradient at all; it has none where the model detaches its values
     """
 
     entries: dict[str, Layer]
@@ -38,13 +41,14 @@ class LayerTree(Mapping[str, Layer]):
     why: str
     input_size: tuple[int, int]
     blocks: tuple[str, ...] = ()
-    sample_bytes: int = 0
+    footprint: Footprint = field(default_factory=Footprint)
     last_module: str = ""
     silent: frozenset[str] = field(default_factory=frozenset)
+    flows: bool = True
 
     def __getitem__(self, name: str) -> Layer:
         """The layer of that name; `conv#2` is the second call of a module that runs more than once."""
-        if name in self.entries:
+        if isinstance(name, str) and name in self.entries:
             layer = self.entries[name]
             if layer.calls > 1 and "#" not in name:
                 warnings.warn(
@@ -122,8 +126,10 @@ def probe(
     silent = frozenset(entry for entry, layer in entries.items() if layer.spatial and not _felt(layer, gradients))
     default, why = _default(seen, entries, silent, preferred, preferred_why)
     leaves = [one for one in seen if not any(True for _ in one.module.children())]
-    sample_bytes = sum(one.tensor.numel() * one.tensor.element_size() for one in leaves) // len(inputs)
-    return LayerTree(entries, default, why, size, _blocks(network, entries), sample_bytes, last_leaf, silent)
+    held = footprint(network, (one.tensor for one in leaves), answer, len(inputs))
+    return LayerTree(
+        entries, default, why, size, _blocks(network, entries), held, last_leaf, silent, answer.requires_grad
+    )
 
 
 def first_tensor(output: Any) -> Tensor | None:

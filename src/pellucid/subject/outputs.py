@@ -48,13 +48,17 @@ class Outputs:
 
 
 def find(raw: Any, batch: int, pick: str | int | Callable[[Any], Tensor] | None) -> Tensor:
-    """The tensor in `raw` that is the answer for a batch of that size."""
+    """The tensor in `raw` that is the answer for a batch of that size. Raises AmbiguousOutput, ModelError."""
+    return _scores(_found(raw, batch, pick))
+
+
+def _found(raw: Any, batch: int, pick: str | int | Callable[[Any], Tensor] | None) -> Tensor:
     if callable(pick):
         return _tensor(pick(raw))
     if isinstance(raw, Tensor):
         return raw
     if hasattr(raw, "__array__"):
-        return torch.as_tensor(raw)
+        return _from_array(raw)
     found = dict(_tensors(raw))
     if pick is not None:
         if str(pick) not in found:
@@ -107,8 +111,31 @@ def _tensor(answer: Any) -> Tensor:
     if isinstance(answer, Tensor):
         return answer
     if hasattr(answer, "__array__"):
-        return torch.as_tensor(answer)
+        return _from_array(answer)
     raise ModelError(f"`output` picked a {type(answer).__name__} from the model's answer; expected a tensor.")
+
+
+def _from_array(answer: Any) -> Tensor:
+    try:
+        return torch.as_tensor(answer)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = getattr(answer, "dtype", type(answer).__name__)
+        raise ModelError(
+            f"The model answers with an array of {kind}; expected numbers, one row per picture."
+        ) from error
+
+
+def _scores(answer: Tensor) -> Tensor:
+    """The same. Raises ModelError where these can be no scores of classes."""
+    shape = list(answer.shape)
+    if answer.is_complex():
+        raise ModelError(f"The model's answer of shape {shape} is {answer.dtype}; expected real numbers.")
+    if not answer.is_floating_point() and answer.shape[1:].numel() == 1:
+        raise ModelError(
+            f"The model's answer of shape {shape} is {answer.dtype}, one whole number per picture: the class it chose, "
+            f"not how it rates each class. Return the scores from which it chooses (those before argmax)."
+        )
+    return answer
 
 
 def _two_dimensional(answer: Tensor, batch: int) -> Tensor:
@@ -119,6 +146,8 @@ def _two_dimensional(answer: Tensor, batch: int) -> Tensor:
         )
     if answer.ndim == 1:
         return answer[:, None]
+    if 0 in answer.shape[1:]:
+        raise ModelError(f"The model's answer has shape {list(answer.shape)}: it has no classes to explain.")
     if answer.ndim > 2 and answer.shape[2:].numel() == 1:
         return answer.flatten(1)
     if answer.ndim > 2:

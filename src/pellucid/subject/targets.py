@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+from torch import Tensor
 
 from pellucid.errors import TargetError
+from pellucid.images import Frame
 from pellucid.values import Call, Class, Contrast, Predicted, Probability, Similar, Target, Text, Unit
 
 if TYPE_CHECKING:
     from pellucid.subject.model import VisionModel
 
-Asked = Target | int | str | bytes | Callable[..., Any] | None
+Asked = Target | SupportsIndex | str | bytes | Callable[..., Any] | None
 
 
 def resolve(model: VisionModel, asked: Asked | Sequence[Asked], batch: int) -> tuple[Target, ...]:
@@ -39,7 +43,7 @@ def value(model: VisionModel, asked: Asked) -> Target:
             model.labels.index(asked)
         )  # fmt: skip
     if hasattr(asked, "__index__"):
-        return Class(model.labels.index(int(asked)))  # type: ignore[arg-type]  # numpy integers too
+        return Class(_class(model, asked))
     if not isinstance(asked, Target):
         if callable(asked):
             return Call(asked)
@@ -70,8 +74,23 @@ def in_words(model: VisionModel, target: Target) -> str:
             return "the predicted class"
 
 
+def _class(model: VisionModel, asked: Any) -> int:
+    """The index of a class by name or whole number, those of NumPy and torch too."""
+    if isinstance(asked, str):
+        return model.labels.index(asked)
+    try:
+        number = operator.index(asked)
+    except TypeError:
+        number = None
+    if number is None or isinstance(asked, bool):
+        raise TargetError(
+            f"{asked!r} is no class; expected its index or its name. Targets of several pictures are a list."
+        )
+    return model.labels.index(number)
+
+
 def _settle_contrast(model: VisionModel, target: Contrast) -> Target:
-    settled = Contrast(model.labels.index(target.this), model.labels.index(target.that))
+    settled = Contrast(_class(model, target.this), _class(model, target.that))
     if settled.this == settled.that:
         raise TargetError(f"Contrast compares class {settled.this} with itself; name two different classes.")
     return settled
@@ -79,6 +98,8 @@ def _settle_contrast(model: VisionModel, target: Contrast) -> Target:
 
 def _settle_unit(model: VisionModel, target: Unit) -> Target:
     layer = model.layers[target.layer]
+    if not isinstance(target.channel, int) or isinstance(target.channel, bool):
+        raise TargetError(f"Unit of {layer.name!r}: the channel is {target.channel!r}; expected a whole number.")
     if not 0 <= target.channel < layer.channels:
         raise TargetError(
             f"Layer {layer.name!r} has {layer.channels} channels, 0 to {layer.channels - 1}; there is no channel "
@@ -88,8 +109,9 @@ def _settle_unit(model: VisionModel, target: Unit) -> Target:
         if layer.grid is None:
             raise TargetError(f"Layer {layer.name!r} has no grid, so a unit of it has no position.")
         rows, columns = layer.grid
-        row, column = target.position
-        if not (0 <= row < rows and 0 <= column < columns):
+        place: Any = target.position
+        whole = isinstance(place, tuple) and len(place) == 2 and all(isinstance(entry, int) for entry in place)
+        if not whole or not (0 <= place[0] < rows and 0 <= place[1] < columns):
             raise TargetError(
                 f"Layer {layer.name!r} has a grid of {rows} x {columns}; there is no cell {target.position}."
             )
@@ -112,13 +134,16 @@ def _settle_similar(model: VisionModel, target: Similar) -> Target:
         return target
     if target.reference is None:
         raise TargetError("Similar needs a reference: a Frame or model input [1 3 height width].")
+    if not isinstance(target.reference, (Frame, Tensor)):
+        given = type(target.reference).__name__
+        raise TargetError(f"Similar got a {given}; expected a Frame (pl.read) or model input [1 3 height width].")
     embedding = model.embed(target.reference, target.layer)
     return replace(target, embedding=embedding)
 
 
 _SETTLE: dict[type, Callable[..., Target]] = {
-    Class: lambda model, target: Class(model.labels.index(target.index)),
-    Probability: lambda model, target: Probability(model.labels.index(target.index), model.activation),
+    Class: lambda model, target: Class(_class(model, target.index)),
+    Probability: lambda model, target: Probability(_class(model, target.index), model.activation),
     Contrast: _settle_contrast,
     Unit: _settle_unit,
     Text: _settle_text,

@@ -8,10 +8,12 @@ from pellucid.values.need import (
     AttentionGradient,
     BiasGradient,
     Gradient,
+    Gradients,
     InputGradient,
     Need,
     Rule,
     Scores,
+    Tail,
 )
 from pellucid.values.preprocess import Preprocess
 from pellucid.values.region import Region
@@ -39,6 +41,7 @@ __all__ = [
     "Class",
     "Contrast",
     "Gradient",
+    "Gradients",
     "InputGradient",
     "Layer",
     "Need",
@@ -50,6 +53,7 @@ __all__ = [
     "Scores",
     "Seed",
     "Similar",
+    "Tail",
     "Target",
     "Text",
     "Unit",

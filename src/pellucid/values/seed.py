@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pellucid.errors import RequestError
+
 if TYPE_CHECKING:
     import torch
 
@@ -15,6 +17,12 @@ class Seed:
     """A number from which any count of independent, reproducible generators grows."""
 
     value: int = 0
+
+    def __post_init__(self) -> None:
+        number = None if isinstance(self.value, bool) else getattr(self.value, "__index__", lambda: None)()
+        if number is None or number < 0:
+            raise RequestError(f"seed={self.value!r}; expected a whole number, 0 or more.")
+        object.__setattr__(self, "value", number)  # a NumPy integer becomes a plain one
 
     def child(self, *keys: object) -> Seed:
         """The seed of something inside: the same keys give the same seed, other keys an unrelated one."""

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.errors import TargetError
+from pellucid.errors import PellucidError, TargetError
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,15 @@ class Call(Target):
     kind: ClassVar[str] = "call"
 
     def __call__(self, value: Tensor) -> Float[Tensor, "batch"]:
-        answer = self.function(value)
+        try:
+            answer = self.function(value)
+        except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
+            if isinstance(error, PellucidError):
+                raise
+            raise TargetError(
+                f"The target function {self.title!r} failed on an output of shape {tuple(value.shape)}: "
+                f"{type(error).__name__}: {error}. It is given [batch classes] and gives one number per picture."
+            ) from error
         if not isinstance(answer, Tensor) or answer.shape != value.shape[:1]:
             got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
             raise TargetError(

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import torch
 
 from pellucid.errors import LoadError, UnknownModel, nearest
 from pellucid.values import Preprocess
+from pellucid.values.place import leads_to, place_of
 
 if TYPE_CHECKING:
     from pellucid.subject.model import VisionModel
@@ -164,7 +166,7 @@ def _taken_apart(written: str) -> tuple[Source, str, dict[str, Any]]:
         return SOURCES["path"], *_local(written, prefix if colon else "")
     if known.home == "http":  # a URL may hold ? and = of its own
         name, options = written if rest.startswith("//") or not rest else f"{prefix}://{rest}", {}
-    elif known.home in ("path", "onnx") and Path(rest).expanduser().exists():
+    elif known.home in ("path", "onnx") and leads_to(rest) != "nothing":
         name, options = rest, {}
     else:
         name, options = _query(written, rest)
@@ -175,16 +177,16 @@ def _taken_apart(written: str) -> tuple[Source, str, dict[str, Any]]:
 
 def _local(written: str, prefix: str) -> tuple[str, dict[str, Any]]:
     """The path and options of a spec without a known prefix. Raises LoadError unless it is there."""
-    if Path(written).expanduser().exists():
+    if leads_to(written) != "nothing":
         return written, {}
     path, options = _query(written, written) if "?" in written else (written, {})
-    if Path(path).expanduser().exists():
+    if leads_to(path) != "nothing":
         return path, options
     if prefix and len(prefix) > 1 and "/" not in prefix and "\\" not in prefix:
         raise UnknownModel(written, f"there is no source {prefix!r}.", asked=prefix, known=[*SOURCES, *_SAME_AS],
                            remedy=f"The prefixes are {', '.join(SOURCES)}.")  # fmt: skip
     if "/" in path or "\\" in path or Path(path).suffix in (".pt", ".pth", ".safetensors", ".onnx", ".bin", ".ckpt"):
-        raise LoadError(written, "there is no such file or folder.", _neighbours(Path(path).expanduser()))
+        raise LoadError(written, "there is no such file or folder.", _neighbours(place_of(path)))
     raise LoadError(written, "no source is named, and there is no such file.", _how_to_name())
 
 
@@ -216,20 +218,29 @@ def _query_value(written: str, key: str, value: str) -> Any:
     if key == "texts":
         return [text.strip() for text in value.split("|")]
     if key == "seed":
-        if not value.isdigit():
-            raise LoadError(written, f"seed={value} is no whole number of 0 or more.", "For example seed=0.")
+        if not re.fullmatch(r"[0-9]{1,18}", value):  # more digits are no seed for torch
+            raise LoadError(written, f"seed={value} is no whole number of 0 to 10^18.", "For example seed=0.")
         return int(value)
     if key == "labels":
-        path = Path(value).expanduser()
-        if not path.is_file():
-            raise LoadError(written, f"there is no file of labels {value}.", "It holds one class name per line.")
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return _labels(written, value)
     return value
+
+
+def _labels(written: str, file: str) -> list[str]:
+    if leads_to(file) != "file":
+        raise LoadError(written, f"there is no file of labels {file}.", "It holds one class name per line.")
+    try:
+        lines = place_of(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadError(
+            written, f"the labels in {file} cannot be read: {error}.", "Save them as UTF-8, one class name per line."
+        ) from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _weights(written: str, rest: str, asked: bool | str | os.PathLike[str]) -> tuple[str, bool | str]:
     """The name without its `@weights`, and which weights: True, False (untrained) or a name."""
-    name, _, tag = (rest, "", "") if Path(rest.removeprefix("local-dir:")).is_dir() else rest.partition("@")
+    name, _, tag = (rest, "", "") if leads_to(rest.removeprefix("local-dir:")) == "folder" else rest.partition("@")
     if asked is not True and tag:
         raise LoadError(written, f"the spec says @{tag} and weights={asked!r} says otherwise.", "Leave one out.")
     if asked is False or "random" in (tag, asked):
@@ -252,7 +263,7 @@ def _spelled(written: str, weights: bool | str | os.PathLike[str], given: Mappin
 
 
 def _is_file(weights: str | os.PathLike[str]) -> bool:
-    return Path(weights).expanduser().is_file()
+    return leads_to(weights) == "file"
 
 
 def _device(written: str, device: str | torch.device | None) -> torch.device | None:

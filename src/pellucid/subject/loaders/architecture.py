@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from pellucid.subject.labels import Labels
 from pellucid.values import Preprocess
 
 
@@ -21,7 +22,7 @@ class Architecture:
 
     module: nn.Module
     preprocess: Preprocess | None
-    labels: Sequence[str] | None
+    labels: Sequence[str] | Labels | None
 
 
 @contextmanager

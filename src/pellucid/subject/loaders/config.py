@@ -10,14 +10,13 @@ Every entry may be left out. It stands beside the file as `<name>.json` or `conf
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pellucid.errors import LoadError, RequestError, UnknownModel
 from pellucid.values import Preprocess
-from pellucid.values.preprocess import Interpolation
 
 _WRAPPING = ("labels", "preprocess", "output", "activation", "input_size", "default_layer", "why_layer", "name")
 
@@ -76,34 +75,10 @@ def _preprocess(where: str, value: Any) -> Preprocess:
     known = [entry.name for entry in fields(Preprocess)]
     if not isinstance(value, dict) or not set(value) <= set(known):
         raise LoadError(where, f"its preprocess {value!r} is not understood.", f"Its keys are {', '.join(known)}.")
-    settings: dict[str, Any] = {key: tuple(entry) if isinstance(entry, list) else entry for key, entry in value.items()}
-    for key, allowed in _ALLOWED.items():
-        if key in settings and not allowed(settings[key]):
-            raise LoadError(
-                where, f"its preprocess has {key}={value[key]!r}.", "See pellucid.Preprocess for what it takes."
-            )
     try:
-        return Preprocess(**settings)
-    except (RequestError, TypeError) as error:
+        return Preprocess(**value)
+    except RequestError as error:
         raise LoadError(where, f"its preprocess is faulty: {error}", "Mend it.") from error
-
-
-def _lengths(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(length, int) for length in value)
-
-
-def _colours(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 3 and all(isinstance(part, (int, float)) for part in value)
-
-
-_ALLOWED: Mapping[str, Callable[[Any], bool]] = {
-    "size": lambda value: value is None or _lengths(value),
-    "resize": lambda value: value is None or isinstance(value, int) or _lengths(value),
-    "fit": lambda value: value in ("crop", "stretch", "pad"),
-    "interpolation": lambda value: value in get_args(Interpolation),
-    "mean": _colours,
-    "std": _colours,
-}
 
 
 def _pair(where: str, key: str, value: Any) -> tuple[int, int]:

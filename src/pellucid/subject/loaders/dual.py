@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import LoadError
+from pellucid.subject.labels import Labels
 
 if TYPE_CHECKING:
     from pellucid.subject.model import VisionModel
@@ -67,7 +68,8 @@ def wrapped(
         raise LoadError(spec, f"{texts[0]!r} is compared with nothing.", "Give two texts or more, as 'something else'.")
 
     net = DualEncoder(image, encode(texts), scale=scale, bias=bias or 0.0).eval()
-    usual: dict[str, Any] = {"labels": tuple(texts), "activation": "softmax" if bias is None else "sigmoid"}
+    labels = Labels(texts, synonyms=[()] * len(texts))  # a comma in a text parts no synonyms
+    usual: dict[str, Any] = {"labels": labels, "activation": "softmax" if bias is None else "sigmoid"}
     return wrap(net, text_encoder=lambda text: encode([text])[0], **{**usual, **wrapping})
 
 

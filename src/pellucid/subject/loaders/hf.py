@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pellucid.errors import LoadError, MissingExtra, TargetError
+from pellucid.errors import LoadError, MissingExtra, RequestError, TargetError
 from pellucid.images import Frame
+from pellucid.subject.labels import Labels
 from pellucid.subject.loaders import dual, imagenet
 from pellucid.subject.loaders.architecture import seeded, untrained
 from pellucid.subject.loaders.libraries import first_line, library
@@ -212,10 +214,10 @@ def _network(hub: _Hub, kind: Any, config: Any, drawn: int | None) -> Any:
 _KINDS = f"hf: loads image classifiers and the dual encoders {', '.join(_PICTURE_SIDE)}."
 
 
-def _labels(config: Any) -> Sequence[str] | None:
+def _labels(config: Any) -> Labels | None:
     names = [str(config.id2label[index]) for index in sorted(config.id2label)]
     unnamed = all(name == f"LABEL_{index}" for index, name in enumerate(names))
-    return None if unnamed else imagenet.readable(names)
+    return None if unnamed else imagenet.labels(names)
 
 
 def _processor(hub: _Hub, notes: list[str]) -> Any:
@@ -239,9 +241,10 @@ def preprocess(spec: str, processor: Any) -> Preprocess:
     settings = processor.to_dict()
     colours = _colours(settings)
     for geometry in _geometries(settings):
-        value = Preprocess(**colours, **geometry)
-        if _agrees(value, processor):
-            return value
+        with suppress(RequestError):  # a reading that makes no sense is not the one
+            value = Preprocess(**colours, **geometry)
+            if _agrees(value, processor):
+                return value
     raise LoadError(
         spec, f"its {type(processor).__name__} does something that Preprocess cannot say.",
         "Say what comes closest: pl.load(..., preprocess=pl.Preprocess(size=..., resize=..., mean=..., std=...)).",

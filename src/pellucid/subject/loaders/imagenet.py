@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pellucid.subject.labels import Labels
 from pellucid.subject.loaders.libraries import library
 
 # WordNet has one word for two things; the number of the class tells which.
@@ -12,10 +13,15 @@ _HOMONYMS = {134: "crane (bird)", 517: "crane (machine)", 638: "maillot (tights)
 _EMPTY_ENDINGS = ("system", "building", "house", "light", "pie", "of clothes", "worm")
 
 
-def names() -> tuple[str, ...]:
+def names() -> Labels:
     """The 1000 classes in the order of every ImageNet classifier."""
     info = library("timm.data", "timm", "ImageNet class names").ImageNetInfo()
-    return readable([info.index_to_description(index) for index in range(info.num_classes())])
+    return labels([info.index_to_description(index) for index in range(info.num_classes())])
+
+
+def labels(descriptions: Sequence[str]) -> Labels:
+    """Classes under their readable name, found by every synonym in their description."""
+    return Labels(readable(descriptions), synonyms=[(text, *text.split(", ")) for text in descriptions])
 
 
 def readable(descriptions: Sequence[str]) -> tuple[str, ...]:

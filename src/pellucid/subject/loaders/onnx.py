@@ -18,6 +18,7 @@ from pellucid.errors import LoadError
 from pellucid.subject.loaders.config import Config, beside
 from pellucid.subject.loaders.libraries import first_line, library
 from pellucid.values import Preprocess
+from pellucid.values.place import leads_to, place_of
 
 if TYPE_CHECKING:
     from pellucid.subject.model import VisionModel
@@ -45,9 +46,9 @@ def load(name: str, *, layout: str | None = None, device: torch.device | None = 
     """
     from pellucid.subject.model import wrap
 
-    path = Path(name).expanduser()
+    path = place_of(name)
     spec = f"{PREFIX}:{name}"
-    if not path.is_file():
+    if leads_to(path) != "file":
         raise LoadError(spec, "there is no such file.", "Check the path.")
     told = beside(path) or Config()
     network = OnnxNetwork.opened(spec, path, layout, device)
@@ -149,7 +150,7 @@ class OnnxNetwork:
             answers = self.session.run(list(self.outputs), {self.input: values})
         except Exception as error:  # its own exceptions share no base class
             raise RuntimeError(first_line(error)) from error
-        return dict(zip(self.outputs, answers, strict=True))
+        return {name: np.atleast_1d(answer) for name, answer in zip(self.outputs, answers, strict=True)}
 
 
 def _portions(values: np.ndarray, count: int) -> list[np.ndarray]:

@@ -83,11 +83,15 @@ def _preprocess(spec: str, config: dict[str, Any]) -> Preprocess:
     """The value of open_clip's `preprocess_cfg`. Raises LoadError for what Preprocess cannot say."""
     side = config["size"]
     height, width = (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
+    interpolation = "bilinear" if config["interpolation"] == "bilinear" else "bicubic"  # whatever else it says
     colours: dict[str, Any] = {"mean": tuple(config["mean"]), "std": tuple(config["std"]), "size": (height, width),
-                               "interpolation": config["interpolation"]}  # fmt: skip
+                               "interpolation": interpolation}  # fmt: skip
     mode = config["resize_mode"]
     if mode == "squash":
         return Preprocess(**colours, fit="stretch")
     if mode == "shortest" and height == width:
         return Preprocess(**colours, resize=height)
+    if mode == "shortest":
+        colours["interpolation"] = "bicubic"  # whatever it says: open_clip does not hand it on here
+        return Preprocess(**colours, fit="cover")
     raise LoadError(spec, f"its preprocessing cannot be followed: {config}.", "Say it yourself: preprocess=.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from pellucid.subject.loaders import SOURCES
 from pellucid.subject.loaders.architecture import Architecture
 from pellucid.subject.loaders.config import Config, beside, read, understood
 from pellucid.subject.loaders.libraries import first_line
+from pellucid.values.place import leads_to, place_of
 
 if TYPE_CHECKING:
     from pellucid.subject.model import VisionModel
@@ -48,9 +50,9 @@ def load(
 
     Raises LoadError that says what was found and what is missing.
     """
-    path = Path(name).expanduser()
+    path = place_of(name)
     spec = str(path)
-    if not path.exists():
+    if leads_to(path) == "nothing":
         raise LoadError(spec, "there is no such file or folder.", "Check the path.")
     if path.is_dir():
         return _folder(path, arch, texts, trust_remote_code, wrapping)
@@ -155,7 +157,9 @@ def weights(path: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise LoadError(spec, f"it cannot be read: {first_line(error)}", _CUT_OFF) from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wonders about the pickle; what it cannot read is refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise LoadError(
             spec, f"it holds more than tensors, and reading that would run code from the file: {_refused(error)}",

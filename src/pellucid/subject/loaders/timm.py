@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from pellucid.errors import LoadError, UnknownModel
+from pellucid.subject import timm_config
+from pellucid.subject.labels import Labels
 from pellucid.subject.loaders import imagenet
 from pellucid.subject.loaders.architecture import Architecture, seeded, untrained
 from pellucid.subject.loaders.libraries import first_line, library
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 PREFIX = "timm"
 EXAMPLE = "timm:resnet50.a1_in1k"
 HELP = "a timm classifier, also hf-hub:owner/name of one; @random leaves it untrained"
-_INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos")
 
 
 def load(
@@ -36,13 +36,11 @@ def load(
 
     full = name if not isinstance(weights, str) else f"{name}@{weights}" if ":" in name else f"{name}.{weights}"
     module = _create(full, trained=weights is not False, seed=seed, input_size=input_size)
-    notes = [] if weights is not False else [untrained(seed)]
+    notes = () if weights is not False else (untrained(seed),)
     if wrapping.get("preprocess") is None:
-        wrapping["preprocess"] = own = _own_preprocess(full, module, input_size)
-        if own.fit == "stretch":
-            notes.append("Its input is not square; pictures are stretched to it.")
+        wrapping["preprocess"] = _own_preprocess(full, module, input_size)
     wrapping.setdefault("labels", _labels(module))
-    return wrap(module.eval(), name=name.rpartition(":")[2], notes=tuple(notes), **wrapping)
+    return wrap(module.eval(), name=name.rpartition(":")[2], notes=notes, **wrapping)
 
 
 def architecture(name: str, *, classes: int | None = None, seed: int = 0) -> Architecture:
@@ -53,24 +51,14 @@ def architecture(name: str, *, classes: int | None = None, seed: int = 0) -> Arc
 
 
 def preprocess(spec: str, config: Mapping[str, Any]) -> Preprocess:
-    """The value of timm's `data_config` (input_size, crop_pct, crop_mode, interpolation, mean, std).
+    """The value of timm's `data_config`, equal to timm's own evaluation transform.
 
-    Equal to timm's own evaluation transform. A size that is not square is stretched to.
     Raises LoadError for what Preprocess cannot say.
     """
-    _, height, width = config["input_size"]
-    share, mode, interpolation = config["crop_pct"], config["crop_mode"], config["interpolation"]
-    colours: dict[str, Any] = {"mean": tuple(config["mean"]), "std": tuple(config["std"]), "size": (height, width)}
-    if interpolation not in _INTERPOLATIONS or len(colours["mean"]) != 3 or (mode == "border" and share != 1):
+    said = timm_config.preprocess(config)
+    if said is None:
         raise LoadError(spec, f"its preprocessing cannot be followed: {dict(config)}.", "Say it yourself: preprocess=.")
-    if mode == "border":
-        return Preprocess(**colours, fit="pad", interpolation=interpolation)
-    scaled = (math.floor(height / share), math.floor(width / share))
-    if mode == "squash":
-        return Preprocess(**colours, resize=scaled, interpolation=interpolation)
-    if height != width:
-        return Preprocess(**colours, fit="stretch", interpolation=interpolation)
-    return Preprocess(**colours, resize=scaled[0], interpolation=interpolation)
+    return said
 
 
 def _create(
@@ -124,21 +112,29 @@ def _sized(timm: Any, name: str) -> bool:
 
 def _own_preprocess(name: str, module: nn.Module, input_size: tuple[int, int] | None) -> Preprocess:
     data = library("timm.data", "timm", f"{PREFIX}:{name}")
-    asked = {} if input_size is None else {"input_size": (3, *input_size)}
+    config: Mapping[str, Any] = getattr(module, "pretrained_cfg", None) or {}
+    size = input_size or _built_for(module)
+    asked = {} if size is None or tuple(config.get("input_size", ()))[1:] == size else {"input_size": (3, *size)}
     config = data.resolve_data_config(asked, pretrained_cfg=getattr(module, "pretrained_cfg", None))
     return preprocess(f"{PREFIX}:{name}", config)
 
 
-def _labels(module: nn.Module) -> Sequence[str] | None:
+def _built_for(module: nn.Module) -> tuple[int, int] | None:
+    """The size that a transformer's positions were laid out for, whatever its config says of the usual one."""
+    size = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    return (int(size[0]), int(size[1])) if isinstance(size, (tuple, list)) and len(size) == 2 else None
+
+
+def _labels(module: nn.Module) -> Labels | None:
     """Class names from its config, or those of the ImageNet subset it was trained on; None where neither is known."""
     config: Mapping[str, Any] = getattr(module, "pretrained_cfg", None) or {}
     classes = getattr(module, "num_classes", None)
     names, described = config.get("label_names"), config.get("label_descriptions")
     if names and len(names) == classes:
-        return imagenet.readable([described[name] for name in names] if isinstance(described, Mapping) else names)
+        return imagenet.labels([described[name] for name in names] if isinstance(described, Mapping) else names)
     data = library("timm.data", "timm", "ImageNet class names")
     subset = data.infer_imagenet_subset(module)
     if subset is None or config.get("num_classes") != classes:
         return None
     info = data.ImageNetInfo(subset)
-    return imagenet.readable([info.index_to_description(index) for index in range(info.num_classes())])
+    return imagenet.labels([info.index_to_description(index) for index in range(info.num_classes())])

@@ -1,0 +1,82 @@
+"""How sure a mean is, and whether one mean is higher than another: resampling, nothing assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from pellucid.values.seed import Seed
+
+RESAMPLES = 2000
+_LEVEL = 0.95
+_CHUNK = 2**22  # numbers drawn at once
+
+Values = Sequence[float] | Float[np.ndarray, "item"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with the interval that holds it with 95 %. count: the values it is of, those that could be measured."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    @property
+    def above_zero(self) -> bool:
+        """Whether the whole interval lies above 0."""
+        return self.low > 0
+
+
+def interval(values: Values, seed: int = 0) -> Interval:
+    """The mean of the values that are numbers, with its percentile bootstrap interval (Efron 1979)."""
+    held = np.asarray(values, dtype=np.float64)
+    held = held[np.isfinite(held)]
+    if not len(held):
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    means = _means(held, seed)
+    tail = 100 * (1 - _LEVEL) / 2
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return Interval(float(held.mean()), float(low), float(high), len(held))
+
+
+def difference(one: Values, other: Values, seed: int = 0) -> Interval:
+    """By how much `one` is higher than `other` on the same items, over those where both were measured."""
+    return interval(np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64), seed)
+
+
+def p_value(one: Values, other: Values, seed: int = 0) -> float:
+    """How often resampling turns the difference of paired means round, two-sided; at least 1 / (RESAMPLES + 1)."""
+    gaps = np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)
+    gaps = gaps[np.isfinite(gaps)]
+    if not len(gaps) or not np.any(gaps):
+        return 1.0
+    means = _means(gaps, seed)
+    least = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    return min(1.0, 2 * (least + 1) / (RESAMPLES + 1))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """The p values corrected for how many there are (Holm 1979), in the order given."""
+    ordered = sorted(p_values, key=lambda name: p_values[name])
+    corrected: dict[str, float] = {}
+    running = 0.0
+    for place, name in enumerate(ordered):
+        running = max(running, min(1.0, (len(ordered) - place) * p_values[name]))
+        corrected[name] = running
+    return {name: corrected[name] for name in p_values}
+
+
+def _means(values: Float[np.ndarray, "item"], seed: int) -> Float[np.ndarray, "resample"]:
+    """Means of samples drawn with replacement; the same draws for the same number of values and seed."""
+    generator = np.random.default_rng(int(Seed(seed).child("bootstrap", len(values))))
+    rows = max(1, _CHUNK // len(values))
+    parts = [
+        values[generator.integers(0, len(values), (min(rows, RESAMPLES - start), len(values)))].mean(axis=1)
+        for start in range(0, RESAMPLES, rows)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,254 @@
+"""What the keywords of methods may be. One name means one thing in every method, so it is said once, here."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.errors import ParameterError, RequestError, nearest
+from pellucid.images import baselines
+from pellucid.registry import Method
+from pellucid.values.layer import Layer
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a method is asked: rows and columns of the model input, and the layer it explains at."""
+
+    size: tuple[int, int]
+    layer: Layer | None = None
+
+
+Reader = Callable[[Any, Place], Any]
+"""Gives a value as the method takes it (50 for 50.0). Raises Refused."""
+
+
+class Refused(Exception):
+    """The value is none of those `expected`; `near` are names that may have been meant."""
+
+    def __init__(self, expected: str, near: Sequence[str] = ()) -> None:
+        self.expected, self.near = expected, tuple(near)
+        super().__init__(expected)
+
+
+def parameters_of(method: Method) -> dict[str, Any]:
+    """The keywords of a method and their defaults."""
+    return {name: entry.default for name, entry in _keywords(method).items()}
+
+
+def checked(method: Method, parameters: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """The parameters as the method takes them: 50 for 50.0.
+
+    Raises RequestError for a parameter that the method does not have, ParameterError for a value it cannot have.
+    """
+    known = _keywords(method)
+    for name in parameters:
+        if name not in known:
+            listing = ", ".join(f"{name}={default}" for name, default in parameters_of(method).items()) or "none"
+            raise RequestError(f"{method.name} has no parameter {name!r}. Its parameters: {listing}.")
+    return {name: _read(method.name, known[name], value, place) for name, value in parameters.items()}
+
+
+def _read(method: str, keyword: inspect.Parameter, value: Any, place: Place) -> Any:
+    read = OWN.get((method, keyword.name)) or READERS.get(keyword.name)
+    if read is None or (value is None and _may_be_none(keyword)):
+        return value
+    try:
+        return read(value, place)
+    except Refused as refusal:
+        raise ParameterError(method, keyword.name, value, refusal.expected, refusal.near) from None
+
+
+def _keywords(method: Method) -> dict[str, inspect.Parameter]:
+    entries = list(inspect.signature(method.function).parameters.values())[1:]
+    return {entry.name: entry for entry in entries if entry.name != "layer"}
+
+
+def _may_be_none(keyword: inspect.Parameter) -> bool:
+    return keyword.default is None or "None" in str(keyword.annotation).split(" | ")
+
+
+# -- kinds of value -------------------------------------------------------------------------------------------------
+
+
+def whole(least: int, most: int) -> Reader:
+    """A whole number; 50.0 is one, 2.5 and True are none."""
+
+    def read(value: Any, place: Place) -> int:
+        found = _whole(value)
+        if found is None or not least <= found <= most:
+            raise Refused(f"a whole number from {least} to {most}")
+        return found
+
+    return read
+
+
+def number(words: str, *, least: float = -math.inf, above: float = -math.inf, below: float = math.inf) -> Reader:
+    """A finite number; the bounds `above` and `below` do not belong to it."""
+
+    def read(value: Any, place: Place) -> float:
+        found = _finite(value)
+        if found is None or found < least or not above < found < below:
+            raise Refused(words)
+        return found
+
+    return read
+
+
+def choice(*names: str) -> Reader:
+    """One of a few names."""
+
+    def read(value: Any, place: Place) -> str:
+        if not isinstance(value, str) or value not in names:
+            raise Refused(f"one of {', '.join(names)}", nearest(value, names) if isinstance(value, str) else ())
+        return value
+
+    return read
+
+
+def flag(value: Any, place: Place) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise Refused("True or False")
+    return bool(value)
+
+
+def side(value: Any, place: Place) -> int:
+    """A length in pixels or cells that the picture has room for."""
+    found, room = _whole(value), max(place.size)
+    if found is None or not 1 <= found <= room:
+        raise Refused(f"a whole number from 1 to {room}: {_input(place)}")
+    return found
+
+
+def extent(value: Any, place: Place) -> int | tuple[int, int]:
+    """A length in pixels, or (rows, columns)."""
+    if _listed(value) is None:
+        return side(value, place)
+    pair = _numbers(value, [length + 1 for length in place.size])
+    if pair is None or 0 in pair:
+        raise Refused(f"(rows, columns), both at least 1 and inside the picture: {_input(place)}")
+    return pair[0], pair[1]
+
+
+def segments(value: Any, place: Place) -> int | Tensor:
+    """How many patches a picture is cut into, or which patch every pixel belongs to [height width]."""
+    numbers = torch.as_tensor(value) if isinstance(value, np.ndarray) else value
+    if isinstance(numbers, Tensor) and tuple(numbers.shape) == place.size and not numbers.dtype.is_floating_point:
+        return numbers
+    count, most = _whole(value), place.size[0] * place.size[1]
+    if count is None or not 2 <= count <= most:
+        raise Refused(f"a whole number from 2 to {most}, or a map of whole numbers [height width]: {_input(place)}")
+    return count
+
+
+def channels(value: Any, place: Place) -> list[int]:
+    """Some channels of the layer, by number."""
+    count, listed = _channels_of(place), _listed(value) or []
+    found = _numbers(listed, [count] * len(listed))
+    if not found:
+        raise Refused("some channels by number" if count == math.inf else f"some of 0 to {count - 1}, its channels")
+    return found
+
+
+def neurons(value: Any, place: Place) -> Tensor | list[tuple[int, ...]]:
+    """Some positions of the layer's grid as a mask [h w], or some neurons as (channel, row, column)."""
+    count, (rows, columns) = _channels_of(place), (place.layer and place.layer.grid) or place.size
+    mask = torch.as_tensor(value) if isinstance(value, np.ndarray) else value
+    if isinstance(mask, Tensor) and mask.dtype == torch.bool and tuple(mask.shape) == (rows, columns):
+        return mask
+    listed = [] if isinstance(mask, Tensor) else _listed(value) or []
+    found = [_numbers(entry, (count, rows, columns)) for entry in listed]
+    if not found or None in found:
+        raise Refused(
+            f"True and False on the layer's grid [{rows} {columns}], or some neurons (channel, row, column) of "
+            f"{count} channels on that grid"
+        )
+    return [tuple(entry) for entry in found if entry]
+
+
+_MOST = 1_000_000  # passes; more is a slip of the finger
+_MOST_STEPS = 10_000  # past this the points of a quadrature rule cost more than the passes
+
+READERS: dict[str, Reader] = {
+    "baseline": choice(*(kind for kind in baselines.KINDS if kind not in baselines.BY_MASK)),
+    "center": flag,
+    "channels": channels,
+    "closer": whole(0, _MOST),
+    "discard": number("a part from 0 to below 1", least=0, below=1),
+    "fuse": choice("mean", "max", "min"),
+    "grid": side,
+    "keep": number("a chance between 0 and 1, both excluded", above=0, below=1),
+    "kernel": number("a number above 0", above=0),
+    "last": whole(1, _MOST),
+    "masks": whole(1, _MOST),
+    "most_steps": whole(1, _MOST_STEPS),
+    "neurons": neurons,
+    "noise": number("a number, 0 or more", least=0),
+    "pool": choice("mean", "head"),
+    "ridge": number("a number, 0 or more", least=0),
+    "samples": whole(1, _MOST),
+    "segments": segments,
+    "steps": whole(1, _MOST_STEPS),
+    "stride": extent,
+    "tolerance": number("a number, 0 or more", least=0),
+    "top": whole(1, _MOST),
+    "width": number("a number above 0", above=0),
+    "window": extent,
+}
+"""How the value of each keyword is read, by its name. A house test sees to it that every method's are here."""
+
+OWN: dict[tuple[str, str], Reader] = {("refined_occlusion", "window"): side}
+"""Where one method asks for more than the name does."""
+
+# -- small things ---------------------------------------------------------------------------------------------------
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    found = _finite(value)
+    return int(found) if found is not None and found.is_integer() else None
+
+
+def _finite(value: Any) -> float | None:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """The entries of a list, tuple, range, array or tensor; None for anything else, words included."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return value.tolist() if value.ndim else None
+    return list(cast("Sequence[Any]", value)) if isinstance(value, (list, tuple, range)) else None
+
+
+def _numbers(value: Any, ends: Sequence[float]) -> list[int] | None:
+    """Whole numbers, each from 0 to below its end; None where `value` is anything else."""
+    listed = _listed(value)
+    if listed is None or len(listed) != len(ends):
+        return None
+    pairs = zip(map(_whole, listed), ends, strict=True)
+    found = [one for one, end in pairs if one is not None and 0 <= one < end]
+    return found if len(found) == len(listed) else None
+
+
+def _channels_of(place: Place) -> float:
+    return place.layer.channels if place.layer and place.layer.channels else math.inf
+
+
+def _input(place: Place) -> str:
+    return f"the model input has {place.size[0]} x {place.size[1]} pixels"

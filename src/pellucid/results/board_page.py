@@ -1,0 +1,118 @@
+"""The page of a leaderboard: one HTML file with a table that sorts, cost against quality, and every method's maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pellucid.canvas import fragments
+from pellucid.canvas.raster import data_uri_of_png
+from pellucid.canvas.scatter import Point, scatter
+from pellucid.canvas.words import number, title
+
+if TYPE_CHECKING:
+    from pellucid.results.leaderboard import Column, Leaderboard, Standing
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_WAYS = {"higher": "↑", "lower": "↓"}
+
+
+def board_page(board: Leaderboard) -> str:
+    """The whole page as text."""
+    template = fragments.environment(_TEMPLATES).get_template("board.html")
+    return template.render(
+        no_requests=fragments.NO_REQUESTS, base_css=fragments.stylesheet(),
+        page_css=fragments.stylesheet(_TEMPLATES / "board.css"), script=fragments.stylesheet(_TEMPLATES / "board.js"),
+        board=board, headline=headline(board), kept=f"{len(board.pictures)} of {board.total}",
+        columns=[_head(column) for column in board.columns], rows=_rows(board), gallery=_gallery(board),
+        chart=_chart(board), left_out=[(title(name), f"{passes:.0f}", why) for name, passes, why in board.left_out],
+        rank_by=title(board.rank_by), cap=f"{board.cap:.0f}", versions=board.versions,
+    )  # fmt: skip
+
+
+def headline(board: Leaderboard) -> str:
+    """What the board says, in one sentence."""
+    places = [place for place in board.standings(board.rank_by) if place.kind == "method" and place.value.count]
+    if not places:
+        return "No method could be measured."
+    best, beaten = places[0], [place for place in places if not place.beats]
+    first = (
+        f"{title(best.name)} is best by {title(board.rank_by).lower()}: {number(best.value.mean)}, "
+        f"95% between {number(best.value.low)} and {number(best.value.high)}."
+    )
+    if best.control is None:
+        return first
+    if not beaten:
+        return f"{first} Every method beats the best of the maps that know nothing ({best.control})."
+    count = f"{len(beaten)} of {len(places)} methods do" if len(beaten) > 1 else f"1 of {len(places)} methods does"
+    return f"{first} {count} not clearly beat the best of the maps that know nothing ({best.control})."
+
+
+def _head(column: Column) -> dict[str, Any]:
+    return {
+        "name": title(column.metric), "way": _WAYS[column.better], "better": column.better, "summary": column.summary,
+        "paper": column.paper, "unit": column.unit,
+        "kind": "truth" if column.truth else "check" if column.limit is not None else "model",
+    }  # fmt: skip
+
+
+def _rows(board: Leaderboard) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for rank, name in enumerate(board.order, start=1):
+        entry = board.entry(name)
+        cells = [_cell(column, board.standing(column.metric, name)) for column in board.columns]
+        rows.append({
+            "rank": rank, "name": title(name), "kind": entry.kind.replace(" ", "-"), "cells": cells,
+            "passes": f"{entry.passes:.0f}" if entry.passes else "", "sort_passes": entry.passes,
+            "milliseconds": f"{1000 * entry.seconds:.1f}" if entry.seconds else "", "sort_seconds": entry.seconds,
+            "parameters": ", ".join(f"{key} {value}" for key, value in entry.parameters.items()),
+            "flagged": sum(cell["flag"] for cell in cells),
+        })  # fmt: skip
+    return rows
+
+
+def _cell(column: Column, place: Standing) -> dict[str, Any]:
+    value = place.value
+    if not value.count:
+        return {"text": "–", "sort": "", "flag": False, "title": "not measured"}
+    said = [f"95% between {number(value.low)} and {number(value.high)}, {value.count} pictures"]
+    if place.margin is not None:
+        said.append(
+            f"better than {place.control} by {number(place.margin.mean)} "
+            f"({number(place.margin.low)} to {number(place.margin.high)})"
+        )
+    if place.p_next is not None:
+        said.append(f"p {place.p_next:.3g} against the next")
+    flag = place.kind != "control" and place.margin is not None and not place.beats
+    return {"text": number(value.mean), "sort": value.mean, "flag": flag, "title": "; ".join(said)}
+
+
+def _gallery(board: Leaderboard) -> list[dict[str, Any]]:
+    if not board.examples:
+        return []
+    order = ["picture", *[name for name in board.order if name in board.examples[0].plates]]
+    return [
+        {
+            "name": "The picture" if name == "picture" else title(name),
+            "plates": [
+                (data_uri_of_png(example.plates[name]), f"{title(name)}, {example.name}")
+                for example in board.examples
+                if name in example.plates
+            ],
+        }
+        for name in order
+    ]
+
+
+def _chart(board: Leaderboard) -> Any:
+    column = board.column(board.rank_by)
+    points = [
+        Point(title(place.name), board.entry(place.name).passes, place.value.mean, place.value.low, place.value.high,
+              faint=not place.beats)
+        for place in board.standings(board.rank_by)
+        if place.value.count and board.entry(place.name).passes
+    ]  # fmt: skip
+    return scatter(
+        points, alt=f"{title(column.metric)} of every method over the passes it takes",
+        across="forward passes per picture", up=f"{title(column.metric)}, {column.better} is better",
+    )  # fmt: skip

@@ -1,0 +1,295 @@
+"""The finished contest of methods on one model: every measure of every map, with how sure it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, ClassVar, Literal, cast
+
+from markupsafe import Markup
+from rich.console import RenderableType
+
+from pellucid.canvas import fragments, terminal
+from pellucid.canvas.words import number
+from pellucid.compute.bootstrap import Interval, difference, holm, interval, p_value
+from pellucid.errors import RequestError
+from pellucid.results.encoding import from_plain, to_plain
+from pellucid.results.model_card import ModelCard
+from pellucid.results.result import Result
+
+Kind = Literal["method", "control", "oracle", "shown first"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure: its name, which way is better and what it says.
+
+    limit: the value that a map must keep on the good side of, for measures that are checks
+    """
+
+    metric: str
+    better: str
+    summary: str
+    paper: str
+    unit: str = ""
+    truth: bool = False
+    remakes: bool = False
+    limit: float | None = None
+
+    @property
+    def sign(self) -> int:
+        return 1 if self.better == "higher" else -1
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One competitor.
+
+    values:  by metric, one per picture in the order of the board's pictures; NaN where it was not measured
+    passes:  forward passes per picture that its map takes alone (a backward counts two)
+    seconds: per picture, beyond the passes that all maps share
+    parameters: those that differ from the method's defaults, to stay within the cap
+    """
+
+    name: str
+    kind: Kind
+    values: Mapping[str, tuple[float, ...]]
+    passes: float = 0.0
+    seconds: float = 0.0
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    class_agnostic: bool = False
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a competitor stands on one measure.
+
+    margin:   by how much it is better than the best control, or than the limit, paired over pictures; None for a
+              control that is measured against none
+    control:  what the margin is over
+    beats:    whether that margin's whole interval lies above 0; of a check, whether its mean does
+    p_next:   of being better than the next in rank, corrected over all neighbours (Holm); None for the last
+    """
+
+    name: str
+    kind: Kind
+    rank: int
+    value: Interval
+    margin: Interval | None
+    control: str | None
+    beats: bool
+    p_next: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One picture and its maps as PNG files, by competitor; `picture` is the picture itself."""
+
+    name: str
+    plates: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class Leaderboard(Result):
+    """Methods ranked on one model, with the maps that know nothing and, where it is known, the truth among them.
+
+    truth:    where pictures and right answers came from
+    pictures: names of those measured; kept of total, since only pictures the model gets right can be judged
+    left_out: methods that were not run: (name, passes, reason)
+    rank_by:  the measure that orders the board
+    """
+
+    noun: ClassVar[str] = "leaderboard"
+
+    model: ModelCard
+    truth: str
+    pictures: tuple[str, ...]
+    total: int
+    columns: tuple[Column, ...]
+    entries: tuple[Entry, ...]
+    rank_by: str
+    cap: float
+    seed: int
+    left_out: tuple[tuple[str, float, str], ...] = ()
+    examples: tuple[Example, ...] = ()
+    notes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        if self.rank_by not in {column.metric for column in self.columns}:
+            raise RequestError(f"rank_by={self.rank_by!r} is not among the measures of the board.")
+
+    def column(self, metric: str) -> Column:
+        """The column of that name. Raises RequestError for a measure that was not taken."""
+        for column in self.columns:
+            if column.metric == metric:
+                return column
+        names = ", ".join(column.metric for column in self.columns)
+        raise RequestError(f"The board has no measure {metric!r}; it has {names}.")
+
+    def entry(self, name: str) -> Entry:
+        """The competitor of that name. Raises RequestError where it did not take part."""
+        for entry in self.entries:
+            if entry.name == name:
+                return entry
+        raise RequestError(f"{name!r} is not on the board; it has {', '.join(entry.name for entry in self.entries)}.")
+
+    def standings(self, metric: str) -> tuple[Standing, ...]:
+        """All competitors on one measure, best first; those that could not be measured last."""
+        return self._standings[metric]
+
+    def standing(self, metric: str, name: str) -> Standing:
+        """One competitor's place on one measure."""
+        return next(place for place in self._standings[metric] if place.name == name)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The competitors' names in the order of the board."""
+        return tuple(place.name for place in self.standings(self.rank_by))
+
+    def flags(self, name: str) -> tuple[str, ...]:
+        """The measures on which a competitor does not beat the best control for sure."""
+        return tuple(
+            column.metric
+            for column in self.columns
+            if (place := self.standing(column.metric, name)).margin is not None and not place.beats
+        )
+
+    @cached_property
+    def _standings(self) -> dict[str, tuple[Standing, ...]]:
+        return {column.metric: tuple(self._ranked(column)) for column in self.columns}
+
+    def _ranked(self, column: Column) -> list[Standing]:
+        measured = {entry.name: entry.values.get(column.metric, ()) for entry in self.entries}
+        values = {name: interval(row, self.seed) for name, row in measured.items()}
+        order = sorted(self.entries, key=lambda entry: _place(values[entry.name].mean, column.sign, entry.kind))
+        controls = [entry.name for entry in order if entry.kind == "control" and values[entry.name].count]
+        best = controls[0] if controls else None
+        pairs = [(one.name, other.name) for one, other in pairwise(order)]
+        p_next = holm({
+            one: p_value(measured[one], measured[other], self.seed)
+            for one, other in pairs
+            if values[one].count and values[other].count
+        })  # fmt: skip
+        standings: list[Standing] = []
+        for rank, entry in enumerate(order, start=1):
+            margin, against = None, best
+            if column.limit is not None and values[entry.name].count:
+                against = f"the limit {number(column.limit)}"
+                gaps = [column.sign * (value - column.limit) for value in measured[entry.name]]
+                margin = interval(gaps, self.seed)
+            elif best is not None and entry.kind != "control" and values[entry.name].count:
+                sides = (measured[entry.name], measured[best])
+                margin = difference(*(sides if column.sign > 0 else sides[::-1]), seed=self.seed)
+            standings.append(Standing(
+                entry.name, entry.kind, rank, values[entry.name], margin, against if margin else None,
+                margin is not None and (margin.above_zero or (column.limit is not None and margin.mean > 0)),
+                p_next.get(entry.name),
+            ))  # fmt: skip
+        return standings
+
+    # -- showing ----------------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        plain = {name: value for name, value in vars(self).items() if name not in ("model", "examples", "_standings")}
+        return {
+            **cast("dict[str, Any]", to_plain({**plain, "entries": [dict(vars(entry)) for entry in self.entries]})),
+            "model": self.model.to_dict(),
+            "examples": [
+                {"name": one.name, "plates": {key: png.hex() for key, png in one.plates.items()}}
+                for one in self.examples
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Leaderboard:
+        """The board that `to_dict` wrote."""
+        apart = ("model", "examples", "pellucid", "format")
+        values = cast("dict[str, Any]", from_plain({key: value for key, value in record.items() if key not in apart}))
+        everything: dict[str, Any] = {
+            **values,
+            "model": ModelCard.from_dict(record["model"]),
+            "pictures": tuple(values["pictures"]),
+            "columns": tuple(Column(**column) for column in values["columns"]),
+            "entries": tuple(_entry(cast("dict[str, Any]", entry)) for entry in values["entries"]),
+            "left_out": tuple((name, passes, reason) for name, passes, reason in values["left_out"]),
+            "examples": tuple(
+                Example(one["name"], {key: bytes.fromhex(png) for key, png in one["plates"].items()})
+                for one in record["examples"]
+            ),
+            "notes": tuple(values["notes"]),
+        }
+        return cls(**everything)
+
+    def csv(self) -> str:
+        """One line per competitor and measure: value, interval, margin over the best control, cost."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow([
+            "method", "kind", "metric", "better", "rank", "mean", "low", "high", "pictures", "best control", "margin",
+            "margin low", "margin high", "beats controls", "p against next", "passes", "seconds",
+        ])  # fmt: skip
+        for column in self.columns:
+            for place in self.standings(column.metric):
+                entry, margin = self.entry(place.name), place.margin
+                writer.writerow([
+                    place.name, place.kind, column.metric, column.better, place.rank, place.value.mean,
+                    place.value.low, place.value.high, place.value.count, place.control or "",
+                    *((margin.mean, margin.low, margin.high) if margin else ("", "", "")),
+                    "" if margin is None else place.beats, "" if place.p_next is None else place.p_next,
+                    entry.passes, round(entry.seconds, 5),
+                ])  # fmt: skip
+        return out.getvalue()
+
+    def fragment(self) -> Markup:
+        return fragments.table(self.title, *self.rows())
+
+    def __rich__(self) -> RenderableType:
+        return terminal.table(self.title, *self.rows())
+
+    @property
+    def title(self) -> str:
+        kept = f"{len(self.pictures)} of {self.total} pictures"
+        return f"{self.model.name} on {self.truth}: {kept}, best {self.rank_by} first"
+
+    def rows(self, metrics: Sequence[str] | None = None) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows of the board as words: mean of each measure, `!` where the controls are not beaten."""
+        shown = [self.column(name) for name in metrics] if metrics else list(self.columns)
+        head = ["", *(column.metric for column in shown), "passes"]
+        rows = []
+        for name in self.order:
+            entry = self.entry(name)
+            cells = [self._cell(column.metric, name) for column in shown]
+            label = name if entry.kind == "method" else f"{name} ({entry.kind})" if entry.kind == "control" else name
+            rows.append([label, *cells, f"{entry.passes:.0f}" if entry.passes else ""])
+        return head, rows
+
+    def _cell(self, metric: str, name: str) -> str:
+        place = self.standing(metric, name)
+        if not place.value.count:
+            return "–"
+        return number(place.value.mean) + ("" if place.margin is None or place.beats else " !")
+
+    def _writers(self) -> Mapping[str, Callable[[], bytes]]:
+        from pellucid.results.board_page import board_page
+
+        return {
+            **super()._writers(),
+            ".html": lambda: board_page(self).encode(),
+            ".csv": lambda: self.csv().encode(),
+        }
+
+
+def _entry(record: dict[str, Any]) -> Entry:
+    rows = {str(name): tuple(row) for name, row in record.pop("values").items()}
+    return Entry(values=rows, **record)
+
+
+def _place(mean: float, sign: int, kind: Kind) -> tuple[bool, float, int]:
+    """What is equal stands in the order of how much is known."""
+    return math.isnan(mean), -sign * mean, ("oracle", "shown first", "method", "control").index(kind)

@@ -1,0 +1,314 @@
+"""The benchmark: every method on pictures whose answer is known, every measure of every map, and what it cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pellucid.engine import look
+from pellucid.engine.maps import layer_for, takes_layer
+from pellucid.errors import MethodUnavailable, RequestError
+from pellucid.registry import Metric, find_metric
+from pellucid.registry import metrics as all_metrics
+from pellucid.results import Heatmaps
+from pellucid.results.leaderboard import Column, Entry, Example, Kind, Leaderboard
+from pellucid.stories.cases import Cases, Part, fresh_scenes
+from pellucid.stories.contestants import Contestant, contestants
+from pellucid.stories.folders import coco_cases, folder_cases
+from pellucid.stories.ledger import Ledger
+from pellucid.stories.maps import heatmaps, needs_of
+from pellucid.stories.measure import Subject
+from pellucid.stories.picture import rank_maps
+from pellucid.stories.plates import plates
+from pellucid.stories.request import Asked, Request, subject
+from pellucid.stories.runner import Here, Runner
+from pellucid.stories.versions import versions
+from pellucid.subject import VisionModel
+from pellucid.trust.faithfulness import FILLS
+from pellucid.trust.measured import Measured, is_control
+
+ORACLE, FIRST = "oracle", "shown first"
+STEP = 5  # pictures done together: what a kill can lose, and what lies in memory
+CAP = 500
+SANITY_PICTURES = 5
+_CURVES = {"steps": 8, "fills": FILLS}
+# Small enough that a hundred pictures and all methods take minutes; the three curves share their points.
+PARAMETERS: Mapping[str, Mapping[str, Any]] = {
+    "deletion": _CURVES, "insertion": _CURVES, "insertion_minus_deletion": _CURVES,
+    "max_sensitivity": {"samples": 4},
+}  # fmt: skip
+DEFAULT_METRICS = (
+    "pointing_game", "mask_iou", "relevance_mass", "relevance_rank", "energy_pointing_game", "inside_outside",
+    "pixel_average_precision", "pixel_auc", "box_localisation", "background_mass",
+    "insertion_minus_deletion", "deletion", "insertion", "foretells_regions", "foretells_noise",
+    "sparseness", "complexity", "rank_agreement",
+    "model_randomisation", "structure_randomisation", "picture_randomisation", "class_sensitivity", "max_sensitivity",
+)  # fmt: skip
+
+
+def benchmark(
+    model: Asked,
+    truth: str | Cases = "testbed",
+    *,
+    methods: str | Sequence[str] = "all",
+    metrics: str | Sequence[str] = "default",
+    scenes: int = 100,
+    cap: float = CAP,
+    seed: int = 1000,
+    rank_by: str | None = None,
+    memory: float | None = None,
+    folder: str | Path | None = None,
+    runner: Runner | None = None,
+) -> Leaderboard:
+    """Methods ranked by measurement on pictures whose answer is known, controls and the truth itself among them.
+
+    truth:   `testbed` (fresh scenes of `seed`), `coco:DIR`, `folder:DIR`, or Cases of one's own
+    methods: `all`, or names; named ones run whatever they cost
+    metrics: `default`, `all` (but those that train models), or names
+    cap:     forward passes a method may take per picture; samplers run with what fits, dearer methods are listed
+    rank_by: the measure that orders the board; None is the pointing game, or insertion minus deletion without masks
+    folder:  where finished work is noted, so that the same call goes on where it stopped; None keeps no notes
+
+    Only pictures that the model gets right are judged. The same seed gives the same board. Raises UnknownMethod,
+    RequestError, and whatever loading the model raises.
+    """
+    under_study = subject(model)
+    cases = _cases(under_study, truth, scenes, seed)
+    contest = Contest.prepare(under_study, cases, methods=methods, metrics=metrics, cap=cap, seed=seed, memory=memory)
+    ledger = Ledger(Path(folder) / "benchmark.jsonl" if folder is not None else None)
+    finished = ledger.read()
+    steps = [tuple(range(len(cases.names)))[start : start + STEP] for start in range(0, len(cases.names), STEP)]
+
+    def work(places: tuple[int, ...]) -> Findings:
+        key = contest.key(places)
+        if key in finished:
+            return Findings.from_dict(finished[key])
+        found = contest.run(places)
+        ledger.add(key, found.to_dict())
+        return found
+
+    found = list((runner or Here()).run(work, steps, label=f"{under_study.name}: benchmark"))
+    return contest.board(found, rank_by)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a few pictures gave: by metric and map one value per picture; seconds per map; units of metrics."""
+
+    values: Mapping[str, Mapping[str, list[float | None]]]
+    seconds: Mapping[str, float]
+    units: Mapping[str, str]
+    examples: tuple[Example, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        examples = [
+            {"name": one.name, "plates": {key: png.hex() for key, png in one.plates.items()}} for one in self.examples
+        ]
+        return {**vars(self), "examples": examples}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Findings:
+        examples = tuple(
+            Example(one["name"], {key: bytes.fromhex(png) for key, png in one["plates"].items()})
+            for one in record["examples"]
+        )
+        plain: dict[str, Any] = {**record, "examples": examples, "notes": tuple(record["notes"])}
+        return cls(**plain)
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """Everything decided before the first pass."""
+
+    model: VisionModel
+    cases: Cases
+    contestants: tuple[Contestant, ...]
+    left_out: tuple[tuple[str, float, str], ...]
+    metrics: tuple[Metric, ...]
+    seed: int
+    cap: float
+    memory: float | None = None
+
+    @classmethod
+    def prepare(
+        cls, model: VisionModel, cases: Cases, *, methods: str | Sequence[str], metrics: str | Sequence[str],
+        cap: float, seed: int, memory: float | None = None,
+    ) -> Contest:  # fmt: skip
+        """Which methods take part with which parameters, and which measures can be taken."""
+        size = model.input_size or tuple(int(side) for side in cases.part([0]).batch.inputs.shape[-2:])
+        taking_part, left_out = contestants(model, (size[0], size[1]), methods, cap)
+        known = cases.part([0]).truth is not None
+        return cls(model, cases, taking_part, left_out, _asked_metrics(metrics, model, known), seed, cap, memory)
+
+    def key(self, places: Sequence[int]) -> str:
+        """The same exactly when the same work would give the same findings."""
+        facts = [
+            self.model.fingerprint, self.cases.title, [self.cases.names[place] for place in places], self.seed,
+            [[one.method.name, dict(one.parameters)] for one in self.contestants],
+            [[metric.name, repr(PARAMETERS.get(metric.name, {}))] for metric in self.metrics],
+            places[0] < SANITY_PICTURES, versions()["pellucid"],
+        ]  # fmt: skip
+        return hashlib.blake2b(json.dumps(facts, default=str).encode(), digest_size=8).hexdigest()
+
+    def run(self, places: Sequence[int]) -> Findings:
+        """All maps and measures of a few pictures."""
+        part = self.cases.part(places)
+        made, seconds, refused = self._maps(part)
+        extra = {FIRST: self._shown_first(part, seconds)}
+        if part.truth is not None:
+            extra[ORACLE] = part.truth.exact.float()
+        evidence = look(self.model, part.batch.inputs, list(part.targets), seed=self.seed, memory=self.memory)
+        asked = Subject(self.model, part.batch, made, evidence, part.truth, self.memory, extra)
+        values: dict[str, dict[str, list[float | None]]] = {}
+        units: dict[str, str] = {}
+        notes: list[str] = []
+        for metric in self.metrics:
+            if metric.remakes and places[0] >= SANITY_PICTURES:
+                continue
+            found: Measured = asked.measure(metric, PARAMETERS.get(metric.name, {}))
+            values[metric.name] = {name: _plain(row) for name, row in found.values.items()}
+            units[metric.name] = found.unit
+            notes += [f"{metric.name}: {part.batch.frames[at].name}: {why}" for at, why in found.skipped.items()]
+        examples = plates(part, made, asked.maps) if places[0] < SANITY_PICTURES else ()
+        return Findings(values, seconds, units, examples, refused, tuple(notes))
+
+    def board(self, found: Sequence[Findings], rank_by: str | None) -> Leaderboard:
+        """The leaderboard of all findings, in the order of the pictures."""
+        lengths = [min(STEP, len(self.cases.names) - start) for start in range(0, len(self.cases.names), STEP)]
+        names = dict.fromkeys(name for one in found for table in one.values.values() for name in table)
+        by_name = {one.method.name: one for one in self.contestants}
+        entries: list[Entry] = []
+        for name in names:
+            shown = name.removeprefix("control ")
+            rows = {metric.name: _joined(found, lengths, metric.name, name) for metric in self.metrics}
+            spent = [
+                one.seconds[name] * length for one, length in zip(found, lengths, strict=True) if name in one.seconds
+            ]
+            contestant = by_name.get(name)
+            entries.append(Entry(
+                shown, _kind(name), rows, contestant.passes if contestant else 0.0,
+                sum(spent) / sum(lengths),
+                contestant.parameters if contestant else {},
+                contestant.method.class_agnostic if contestant else False,
+            ))  # fmt: skip
+        refused = {name: why for one in found for name, why in one.refused.items()}
+        units = {name: unit for one in found for name, unit in one.units.items()}
+        columns = tuple(_column(metric, units.get(metric.name, "")) for metric in self.metrics)
+        measured = {column.metric for column in columns}
+        usual = "pointing_game" if "pointing_game" in measured else "insertion_minus_deletion"
+        return Leaderboard(
+            model=self.model.card, truth=self.cases.title, pictures=self.cases.names, total=self.cases.total,
+            columns=columns, entries=tuple(entries),
+            rank_by=rank_by or (usual if usual in measured else columns[0].metric), cap=self.cap, seed=self.seed,
+            left_out=(*self.left_out, *((name, by_name[name].passes, why) for name, why in refused.items())),
+            examples=tuple(example for one in found for example in one.examples),
+            notes=tuple(dict.fromkeys(note for one in found for note in one.notes)),
+            versions=versions(),
+        )  # fmt: skip
+
+    def _maps(self, part: Part) -> tuple[dict[str, Heatmaps], dict[str, float], dict[str, str]]:
+        """The maps of every method from one evidence, what each took beyond the shared passes, and who refused."""
+        asked = [one.method for one in self.contestants]
+        evidence = look(
+            self.model, part.batch.inputs, list(part.targets), needs=needs_of(asked),
+            layers=self._layers(part), seed=self.seed, memory=self.memory,
+        )  # fmt: skip
+        evidence.output()
+        made: dict[str, Heatmaps] = {}
+        seconds: dict[str, float] = {}
+        refused: dict[str, str] = {}
+        for one in self.contestants:
+            started = time.perf_counter()
+            try:
+                made[one.method.name] = heatmaps(evidence, part.batch, one.method, parameters=one.parameters)
+            except MethodUnavailable as error:
+                refused[one.method.name] = str(error)
+                continue
+            seconds[one.method.name] = (time.perf_counter() - started) / len(part.batch)
+        return made, seconds, refused
+
+    def _layers(self, part: Part) -> tuple[str, ...]:
+        size = (int(part.batch.inputs.shape[-2]), int(part.batch.inputs.shape[-1]))
+        found = [layer_for(self.model, one.method, None, size) for one in self.contestants if takes_layer(one.method)]
+        return tuple(dict.fromkeys(layer.name for layer in found if layer is not None))
+
+    def _shown_first(self, part: Part, seconds: dict[str, float]) -> Float[Tensor, "batch height width"]:
+        """For every picture the map that `explain` shows first."""
+        started = time.perf_counter()
+        singles, request = zip(part.batch.singles(), part.targets, strict=True), Request(seed=self.seed)
+        chosen = [
+            rank_maps(self.model, single, request, target=target, memory=self.memory).maps[0].one_channel
+            for single, target in singles
+        ]
+        seconds[FIRST] = (time.perf_counter() - started) / len(part.batch)
+        return torch.cat(chosen).cpu()
+
+
+def _cases(model: VisionModel, truth: str | Cases, scenes: int, seed: int) -> Cases:
+    if not isinstance(truth, str):
+        return truth
+    if truth == "testbed":
+        return fresh_scenes(model, scenes, seed)
+    kind, _, folder = truth.partition(":")
+    if kind not in _FOLDERS or not folder:
+        raise RequestError(f"truth={truth!r}; expected testbed, coco:DIR or folder:DIR.")
+    return _FOLDERS[kind](model, Path(folder).expanduser(), scenes)
+
+
+_FOLDERS = {"coco": coco_cases, "folder": folder_cases}
+
+
+def _asked_metrics(asked: str | Sequence[str], model: VisionModel, known: bool) -> tuple[Metric, ...]:
+    """The measures to take; of a group those that can be taken here, of names all or none."""
+    groups = {
+        "default": lambda: [find_metric(name) for name in DEFAULT_METRICS],
+        "all": lambda: [entry for entry in all_metrics().values() if not entry.trains],
+    }
+    if isinstance(asked, str) and asked in groups:
+        return tuple(
+            entry for entry in groups[asked]()
+            if (known or not entry.needs_truth) and (model.module is not None or not entry.remakes)
+        )  # fmt: skip
+    names = (asked,) if isinstance(asked, str) else tuple(asked)
+    found = tuple(find_metric(name) for name in names)
+    if not found:
+        raise RequestError("metrics is empty; name at least one, or `default`.")
+    for entry in found:
+        if entry.needs_truth and not known:
+            raise RequestError(f"{entry.name} needs masks of the right answer, and these pictures have none.")
+    return found
+
+
+def _column(metric: Metric, unit: str) -> Column:
+    return Column(metric.name, metric.better, metric.summary, metric.paper, unit, metric.needs_truth, metric.remakes,
+                  metric.limit)  # fmt: skip
+
+
+def _kind(name: str) -> Kind:
+    if is_control(name):
+        return "control"
+    return "oracle" if name == ORACLE else "shown first" if name == FIRST else "method"
+
+
+def _joined(found: Sequence[Findings], lengths: Sequence[int], metric: str, name: str) -> tuple[float, ...]:
+    """One value per picture; NaN where a step did not measure it."""
+    values: list[float] = []
+    for one, length in zip(found, lengths, strict=True):
+        row = one.values.get(metric, {}).get(name)
+        values += [float("nan") if value is None else value for value in row] if row else [float("nan")] * length
+    return tuple(values)
+
+
+def _plain(row: Tensor) -> list[float | None]:
+    return [None if value != value else value for value in row.double().tolist()]

@@ -1,0 +1,65 @@
+"""The testbed's own nets: plain modules that take pictures in 0..1 and normalise inside."""
+
+from pellucid.testbed.nets.blocks import Attention, Block, CrossAttention, Mlp, Normalise
+from pellucid.testbed.nets.cards import Card
+from pellucid.testbed.nets.catalogue import (
+    AGREEMENT,
+    ARCHITECTURES,
+    MILD_AGREEMENT,
+    WEIGHTS,
+    Entry,
+    build,
+    built,
+    card_of,
+    known,
+    load,
+    path_of,
+    rounded,
+    save,
+    tower_of,
+)
+from pellucid.testbed.nets.classifiers import SmallCNN, SmallViT
+from pellucid.testbed.nets.dense import Detections, Detector, Segmenter
+from pellucid.testbed.nets.dual import Dual
+from pellucid.testbed.nets.generators import VAE, Critic, Generator
+from pellucid.testbed.nets.language import Captioner, VisionLanguage
+from pellucid.testbed.nets.page import in_markdown, in_words
+from pellucid.testbed.nets.words import Words, words_of
+
+__all__ = [
+    "card_of",
+    "in_markdown",
+    "in_words",
+    "path_of",
+    "VAE",
+    "Captioner",
+    "Critic",
+    "Detections",
+    "Detector",
+    "Generator",
+    "VisionLanguage",
+    "AGREEMENT",
+    "MILD_AGREEMENT",
+    "ARCHITECTURES",
+    "WEIGHTS",
+    "Attention",
+    "Block",
+    "Card",
+    "CrossAttention",
+    "Dual",
+    "Entry",
+    "Mlp",
+    "Normalise",
+    "Segmenter",
+    "SmallCNN",
+    "SmallViT",
+    "Words",
+    "build",
+    "built",
+    "known",
+    "load",
+    "rounded",
+    "save",
+    "tower_of",
+    "words_of",
+]

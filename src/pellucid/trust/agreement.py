@@ -1,0 +1,81 @@
+"""How far explanations of one decision agree: where they do not, at most one of them can be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pellucid.engine.perturb import ranking
+from pellucid.registry import metric
+from pellucid.trust.likeness import rank_correlation
+from pellucid.trust.measured import Maps, Measured, is_control
+from pellucid.values.seed import Seed
+
+_OTHERS = "agreement is no proof: maps may share a fault"
+
+
+@metric("rank_agreement", better="higher", paper="Krishna et al. 2022", range=(-1.0, 1.0))
+def rank_agreement(maps: Maps) -> Measured:
+    """How alike this map and the others order the pixels: the mean rank correlation with every other method's map.
+
+    Spearman, -1 to 1. A map measured alone has nobody to agree with and no value.
+    """
+    return _with_others(maps, rank_correlation, "rank correlation")
+
+
+@metric("top_agreement", better="higher", paper="Krishna et al. 2022; Quantus' top-k intersection")
+def top_agreement(maps: Maps, *, top: float = 0.1) -> Measured:
+    """How many of the strongest pixels this map shares with the others, on average.
+
+    top: the part of the picture that counts as strongest. 0 to 1; two random maps share `top`
+    """
+
+    def shared(one: Tensor, other: Tensor) -> Tensor:
+        return _shared_top(one, other, top)
+
+    return _with_others(maps, shared, "share of the strongest pixels")
+
+
+@metric("sign_agreement", better="higher", paper="Krishna et al. 2022")
+def sign_agreement(maps: Maps, *, top: float = 0.1) -> Measured:
+    """How many of the strongest pixels the maps share with the same sign, on average.
+
+    top: the part of the picture that counts as strongest, by magnitude. Maps without signs have one sign only.
+    """
+
+    def shared(one: Tensor, other: Tensor) -> Tensor:
+        both = _strongest(one.abs(), top) & _strongest(other.abs(), top) & (one.sign() == other.sign())
+        return both.flatten(1).sum(dim=1) / _count(one, top)
+
+    return _with_others(maps, shared, "share of the strongest pixels")
+
+
+def _shared_top(one: Tensor, other: Tensor, top: float) -> Float[Tensor, "batch"]:
+    return (_strongest(one, top) & _strongest(other, top)).flatten(1).sum(dim=1) / _count(one, top)
+
+
+def _strongest(values: Float[Tensor, "batch height width"], top: float) -> Bool[Tensor, "batch height width"]:
+    """The strongest pixels, as many as `top` of the picture; ties are broken by chance, not by place."""
+    return ranking(values, Seed(0)) < _count(values, top)
+
+
+def _count(values: Tensor, top: float) -> int:
+    return max(1, round(top * values[0].numel()))
+
+
+def _with_others(maps: Maps, measure: Callable[[Tensor, Tensor], Tensor], unit: str) -> Measured:
+    """The mean of `measure` of each map with every other map that is no control."""
+    rivals = [name for name in maps if not is_control(name)]
+    pairs: dict[tuple[str, str], Tensor] = {}
+    for name in maps:
+        for rival in rivals:
+            if name != rival and (rival, name) not in pairs:
+                pairs[name, rival] = measure(maps[name], maps[rival]).float()
+    values: dict[str, Tensor] = {}
+    for name, own in maps.items():
+        rows = [pairs[key] for key in pairs if name in key and any(other in rivals for other in key if other != name)]
+        values[name] = torch.stack(rows).mean(dim=0) if rows else torch.full((len(own),), torch.nan)
+    return Measured(values, unit=unit, notes=(_OTHERS,))
