@@ -357,7 +357,10 @@ def test_ctrl_c_says_what_is_finished(pictures: list[Path], tmp_path: Path) -> N
     out = tmp_path / "out"
     command = [sys.executable, "-m", "pellucid", "explain", *map(str, pictures), "-m", "testbed:cnn", "--out", str(out)]
     journal, deadline = out / "journal.jsonl", time.monotonic() + 120
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background has it ignored
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default
+    ) as running:
         while not journal.exists() and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)

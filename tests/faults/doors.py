@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -60,7 +61,8 @@ def started(words: Sequence[str], **options: object) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error", "COLUMNS": "200"}
     return subprocess.Popen(
         [sys.executable, "-m", "pellucid", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment, **options,
+        env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
+        **options,
     )  # fmt: skip
 
 

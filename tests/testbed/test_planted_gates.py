@@ -106,6 +106,12 @@ def test_without_a_tag_the_parts_decide_and_with_one_the_tag() -> None:
     assert agree == pytest.approx(1 / 6, abs=0.03), "the tag knows nothing of wing and tail, so one in six is right"
 
 
+def test_scenes_that_never_had_a_tag_show_none() -> None:
+    for unit in twoface().units:
+        if unit.name.endswith(" tag") and "without" not in unit.name:
+            assert not unit.fires(drawn("coded")[:20]).any()
+
+
 def test_exactly_one_gate_is_true_of_a_scene() -> None:
     net = twoface()
     for shown in (drawn("tagged")[:300], untagged()[:300]):

@@ -75,7 +75,7 @@ def coded(scenes: Scenes) -> CodedScenes:
 
 def coded_scenes(seed: int, count: int | Sequence[int] | np.ndarray, **settings: Any) -> CodedScenes:
     """Scenes drawn as `testbed.scenes` draws them, in codes."""
-    return coded(scenes(seed, count, camera=0.0, **settings))
+    return coded(scenes(seed, count, **{"camera": 0.0, **settings}))
 
 
 @cache
@@ -103,6 +103,8 @@ class _Shown:
     def __call__(self, scenes: Scenes) -> Bool[np.ndarray, "scene height width"]:
         found = np.zeros(scenes.parts.shape, dtype=bool)
         for part in self.parts:
+            if part == "cue" and "cue" not in scenes.fields:
+                continue
             right = np.ones(len(scenes), dtype=bool)
             if self.kind is not None:
                 right &= scenes.fields[KIND_FIELDS[part]] == self.kind
