@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from pellucid.canvas import painting
@@ -57,7 +59,7 @@ def _entry(story: Explanation, width: int) -> Image.Image:
     ], 12)  # fmt: skip
 
 
-def _square(pixels: Pixels) -> Pixels:
+def _square(pixels: Pixels) -> UInt8[np.ndarray, "side side 3"]:
     """The middle square, so that entries of different shape stand in line."""
     height, width = pixels.shape[:2]
     side = min(height, width)
