@@ -21,6 +21,7 @@ import argparse
 import ctypes
 import gc
 import json
+import math
 import os
 import platform
 import statistics
@@ -40,6 +41,8 @@ from torch import Tensor, nn
 
 TARGET = 207
 STEPS = 50
+CURVE_STEPS = 8
+FLOOR = "the plain passes alone"
 ONE_PASS_CAMS = ("grad_cam", "grad_cam_pp", "eigen_cam", "layer_cam", "hires_cam", "xgrad_cam")
 ALL_CAMS = (*ONE_PASS_CAMS, "score_cam", "ablation_cam")
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -158,6 +161,43 @@ def pytorch_grad_cam(module: nn.Module, layer: str) -> Explainer:
     return explain
 
 
+def pellucid_curves(module: nn.Module, _layer: str) -> Explainer:
+    """Deletion and insertion of one map of every picture and of the three controls."""
+    import pellucid as pl
+
+    model = pl.wrap(module)
+    heats: dict[int, Any] = {}
+
+    def explain(inputs: Tensor, methods: Sequence[str]) -> Maps:
+        if len(inputs) not in heats:  # made in the warm-up, off the clock
+            heats[len(inputs)] = pl.attribute(model, inputs, "gradient", target=TARGET)
+        pl.evaluate(model, inputs, heats[len(inputs)], list(methods), steps=CURVE_STEPS, fills=("mean",))
+        return {methods[0]: torch.as_tensor(heats[len(inputs)].values)}
+
+    return explain
+
+
+def plain_passes(module: nn.Module, layer: str) -> Explainer:
+    """As many pictures through the plain network, in batches as large, as pellucid's curves send through it."""
+    batches: dict[int, list[int]] = {}
+    measured = pellucid_curves(module, layer)
+
+    def explain(inputs: Tensor, methods: Sequence[str]) -> Maps:
+        if len(inputs) not in batches:  # counted in the warm-up, off the clock
+            measured(inputs, methods)
+            sizes: list[int] = []
+            hook = module.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+            measured(inputs, methods)
+            hook.remove()
+            batches[len(inputs)] = sizes
+        with torch.no_grad():
+            for size in batches[len(inputs)]:
+                module(inputs[:1].expand(size, -1, -1, -1).contiguous())
+        return {methods[0]: torch.zeros(len(inputs), *inputs.shape[-2:])}
+
+    return explain
+
+
 GRAD_CAM = {"pellucid": pellucid, "Captum": captum_grad_cam, "pytorch-grad-cam": pytorch_grad_cam}
 CASES = (
     Case("grad_cam_1", "Grad-CAM, 1 picture", ("grad_cam",), 1, GRAD_CAM, rounds=25),
@@ -203,6 +243,14 @@ CASES = (
         rounds=5,
         network="vit_tiny_patch16_224",
         layer="blocks.11.norm1",
+    ),
+    Case(
+        "curves_64",
+        f"deletion and insertion, {CURVE_STEPS} steps, 64 maps (16 pictures, one map and three controls each)",
+        ("deletion", "insertion"),
+        16,
+        {"pellucid": pellucid_curves, FLOOR: plain_passes},
+        rounds=3,
     ),
     # ScoreCAM asks the whole model 512 times, whoever makes it: two rounds are minutes.
     Case(
@@ -322,7 +370,7 @@ def _plain_forward(network: nn.Module, inputs: Tensor) -> None:
 
 def _warm_up(case: Case, contender: str, explain: Explainer, inputs: Tensor) -> None:
     """Imports and buffers of the library itself; of many methods the first, for the dear ones take minutes."""
-    explain(inputs, case.methods[:1])
+    explain(inputs, case.methods if "deletion" in case.methods else case.methods[:1])
     if contender == "pellucid" and len(case.methods) > 1 and "ablation_cam" in case.methods:
         explain(inputs, ("ablation_cam",))  # what follows a layer is proved once for a model, layer and size
 
@@ -367,11 +415,12 @@ def _resident(entry: str) -> int:
 
 def _row(case: Case, contender: str, timing: Timing, memory: int | None) -> str:
     ratio = "1" if contender == "pellucid" else f"{statistics.median(timing.ratio):.2f}"
-    if contender != "pellucid" and statistics.median(timing.ratio) < 1:
+    if contender not in ("pellucid", FLOOR) and statistics.median(timing.ratio) < 1:
         ratio = f"**{ratio}**"  # a peer that is faster stays in sight until that is mended
     spread = "" if contender == "pellucid" else f" ({min(timing.ratio):.2f} to {max(timing.ratio):.2f})"
-    correlation, lowest = timing.agreement
+    correlation, lowest = (math.nan, "") if contender == FLOOR else timing.agreement
     agreement = f"{correlation:.4f} ({lowest})" if len(case.methods) > 1 and lowest else f"{correlation:.4f}"
+    agreement = "–" if math.isnan(correlation) else agreement
     megabytes = "–" if memory is None else f"{memory / 2**20:.0f}"
     return (
         f"| {case.words} | {contender} | {ratio}{spread} | {statistics.median(timing.forwards):.2f} "

@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT_PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
 MODELS = ("testbed:cnn", "testbed:vit")  # the second for methods that read attention
 SCENE_SEED = 5
+CHARTS = "charts"  # the folder of the pictures of measures without maps
 METRIC_MAPS = ("occlusion", "layer_cam", "gradient", "guided_backprop")  # beside the truth and the three controls
 
 
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.without_pictures:
         pictures = draw_methods([page.method for page in pages if page.method], options.out)
         pictures |= draw_metrics([page.metric for page in pages if page.metric], options.out)
+        pictures |= draw_measures([page.metric for page in pages if page.metric], options.out)
     for page in pages:
         target: Path = options.out / page.target
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +103,8 @@ def render(page: Page, pages: Sequence[Page], pictures: dict[str, Path]) -> str:
     card = page.method or page.metric
     if card in pictures:
         up = "../" * (len(page.target.parts) - 1)
-        picture = f'<img src="{up}{pictures[card]}" alt="{page.title} on a rendered scene">'
+        shows = "beside its control" if pictures[card].parent.name == CHARTS else "on a rendered scene"
+        picture = f'<img src="{up}{pictures[card]}" alt="{page.title} {shows}">'
         body = body.replace("</h1>", f"</h1>\n<p>{picture}</p>", 1)
     up = "../" * (len(page.target.parts) - 1)
     return (
@@ -152,26 +155,43 @@ def draw_metrics(names: Sequence[str], site: Path) -> dict[str, Path]:
     heats = pl.attribute(model, part.batch.frames, list(METRIC_MAPS), target=list(part.targets))
     evidence = look(model, part.batch.inputs, list(part.targets))
     subject = Subject(model, part.batch, heats, evidence, part.truth, None, {"oracle": part.truth.exact.float()})
-    plates = drawn_maps(part, 0, heats, subject.maps, side=176)
+    side = 256
+    plates = drawn_maps(part, 0, heats, subject.maps, side=side)
     folder = Path("metrics") / "pictures"
     (site / folder).mkdir(parents=True)
     drawn: dict[str, Path] = {}
     for name in names:
-        metric = metrics()[name]
-        if metric.trains:
+        metric = metrics().get(name)
+        if metric is None or metric.trains:  # measures of concepts, models or people: no map to show
             continue
         values = subject.measure(metric, {}).values
-        row = [
+        cells = [
             painting.column([
-                painting.plate(plates[key], 176), painting.text(title(key.removeprefix("control ")), 20, 176, lines=2),
-                painting.text(number(float(values[key][0])) if key in values else "–", 28, 176, lines=1),
+                painting.plate(plates[key], side),
+                painting.text(title(key.removeprefix("control ")), 22, side, lines=1),
+                painting.text(number(float(values[key][0])) if key in values else "", 34, side, lines=1),
             ], 8)
             for key in plates
         ]  # fmt: skip
-        way = f"{title(name)}: {metric.better} is better"
-        sheet = painting.column([painting.text(way, 26, 1400, lines=1), painting.row(row, 16)], 18)
+        way = f"{title(name)} of maps of one picture; {metric.better} is better"
+        rows = [painting.row(cells[start : start + 5], 20) for start in range(0, len(cells), 5)]
+        sheet = painting.column([painting.text(way, 30, 5 * side, lines=1), *rows], 26)
         (site / folder / f"{name}.png").write_bytes(painting.png(painting.framed(sheet, 32)))
         drawn[name] = folder / f"{name}.png"
+    return drawn
+
+
+def draw_measures(names: Sequence[str], site: Path) -> dict[str, Path]:
+    """One PNG per measure without maps of one picture: on something known to be right, beside its control."""
+    from measure_pictures import PICTURES, picture
+
+    folder = Path("metrics") / CHARTS
+    (site / folder).mkdir(parents=True)
+    drawn: dict[str, Path] = {}
+    for name in names:
+        if name in PICTURES:
+            (site / folder / f"{name}.png").write_bytes(picture(name))
+            drawn[name] = folder / f"{name}.png"
     return drawn
 
 

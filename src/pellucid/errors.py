@@ -14,6 +14,7 @@ PellucidError
 │   ├── LoadError         the model cannot be loaded
 │   │   └── UnknownModel  a source has no model of that name
 │   └── RemoteError       a model behind a URL does not answer as agreed
+├── NotLearned            a net that a measure trained has not learned what the measure needs
 ├── MissingExtra          an optional library is needed
 ├── PreprocessError       pictures were given to a model of unknown preprocessing
 ├── MemoryBudgetError     one single picture does not fit the memory allowed
@@ -282,3 +283,14 @@ class AnnotationError(PellucidError, ValueError):
         """`where` names the entry: "picture 17", "annotation 4"; empty where it is the file as a whole."""
         self.path, self.where, self.problem, self.remedy = str(path), where, problem, remedy
         super().__init__(f"{path}: {where + ': ' if where else ''}{problem} {remedy}")
+
+
+class NotLearned(PellucidError):
+    """A net that was trained for a measure has not learned what the measure needs, so there is nothing to measure."""
+
+    def __init__(self, what: str, reached: float, needed: float) -> None:
+        self.what, self.reached, self.needed = what, reached, needed
+        super().__init__(
+            f"{what} knows {reached:.1%} of the pictures it learned from; the measure needs more than {needed:.0%}. "
+            f"Train longer, on fewer pictures or with a higher learning rate."
+        )

@@ -82,7 +82,8 @@ class Metric:
     cost:    passes per picture and map, for these parameters; those that remake maps add the maps' own
     shared:  passes per picture on top, once for all maps
     remakes: whether it makes the maps anew
-    trains:  whether it trains models, so that it runs only when named
+    trains:  whether it trains models: it takes pictures to learn from instead, gives a Retraining, and is run by
+             `pellucid retrain` or called, never on maps alone
     limit:   the value beyond which a map fails, for measures that are checks; None where the controls are the measure
     """
 

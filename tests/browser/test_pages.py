@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from pellucid.report import Card, Section, Skipped, write_index
-from tests.results.making import explanation, small_scene
+from tests.results.making import board, explanation, small_scene
 
 WIDTHS = (1440, 390)
-PAGES = ("photograph.html", "scene.html", "index.html")
+PAGES = ("photograph.html", "scene.html", "index.html", "board.html")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stories = {"photograph.html": explanation(), "scene.html": small_scene()}
     for name, story in stories.items():
         story.save(folder / name)
+    board().save(folder / "board.html")
     cards = tuple(Card.of(story, name) for name, story in stories.items())
     skipped = [
         Skipped("a_very_long_name_of_a_file_that_no_line_can_hold_without_breaking_it_somewhere.jpg", "it is empty.")
@@ -137,6 +138,22 @@ def test_a_method_of_the_gallery_can_be_seen_large(browser: Browser, folder: Pat
     page.close()
 
 
+def test_a_board_sorts_by_the_measure_that_is_clicked_best_first(browser: Browser, folder: Path) -> None:
+    page, trouble = opened(browser, folder / "board.html", 1440)
+    names = "[...document.querySelectorAll('#board tbody th')].map(e => e.firstChild.textContent.trim())"
+    by_pointing = page.evaluate(names)
+    assert by_pointing[:3] == ["Oracle", "Strong", "Weak"]
+    head = page.locator("#board thead th", has_text="Deletion")
+    head.locator("button").click()
+    assert page.evaluate(names)[:3] == ["Strong", "Oracle", "Centre of the picture"]
+    assert head.get_attribute("aria-sort") == "ascending"  # less is better
+    head.locator("button").press("Enter")
+    assert page.evaluate(names)[0] == "Random map" and head.get_attribute("aria-sort") == "descending"
+    page.locator("#board thead th").first.locator("button").click()
+    assert page.evaluate(names) == by_pointing and trouble == []
+    page.close()
+
+
 def test_the_page_turns_dark_with_its_reader(browser: Browser, folder: Path) -> None:
     page, _ = opened(browser, folder / "photograph.html", 1440, "dark")
     red = page.evaluate("Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])")
@@ -144,10 +161,11 @@ def test_the_page_turns_dark_with_its_reader(browser: Browser, folder: Path) -> 
     page.close()
 
 
+@pytest.mark.parametrize("name", ["photograph.html", "board.html"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_words_have_contrast_enough_to_be_read(browser: Browser, folder: Path, scheme: str) -> None:
+def test_all_words_have_contrast_enough_to_be_read(browser: Browser, folder: Path, scheme: str, name: str) -> None:
     """WCAG AA: 4.5 to 1 for every colour of letters on the paper."""
-    page, _ = opened(browser, folder / "photograph.html", 1440, scheme)
+    page, _ = opened(browser, folder / name, 1440, scheme)
     worst = page.evaluate("""() => {
       const light = (text) => { const [r, g, b] = text.match(/[\\d.]+/g).slice(0, 3).map(Number)
         .map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);

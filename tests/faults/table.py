@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.faults.benchmarks import BENCHMARKS
 from tests.faults.commands import COMMANDS
 from tests.faults.inputs import INPUTS
 from tests.faults.methods import ASKED
@@ -11,4 +12,4 @@ from tests.faults.results import RESULTS
 from tests.faults.row import Row
 from tests.faults.targets import TARGETS
 
-TABLE: tuple[Row, ...] = (*PICTURES, *INPUTS, *TARGETS, *ASKED, *MODELS, *RESULTS, *COMMANDS)
+TABLE: tuple[Row, ...] = (*PICTURES, *INPUTS, *TARGETS, *ASKED, *MODELS, *RESULTS, *COMMANDS, *BENCHMARKS)

@@ -15,7 +15,7 @@ import pytest
 
 import pellucid
 from pellucid.engine.parameters import OWN, READERS, parameters_of
-from pellucid.registry import methods
+from pellucid.registry import methods, metrics
 
 SOURCE = Path(pellucid.__file__).parent
 ROOT = SOURCE.parents[1]
@@ -128,6 +128,15 @@ def test_every_method_has_its_card_and_its_test() -> None:
     assert not missing, f"no card in docs/methods: {missing}"
     untested = [name for name in methods() if f'"{name}"' not in tests]
     assert not untested, f"no test names: {untested}"
+
+
+def test_every_measure_has_its_card_that_says_what_it_can_and_cannot_show() -> None:
+    wanted = ("## Definition", "## Range, direction and cost", "## What it shows", "## What it cannot show", "## Paper")
+    for name in metrics():
+        card = ROOT / "docs" / "metrics" / f"{name}.md"
+        assert card.exists(), f"no card {card.relative_to(ROOT)}"
+        lacking = [heading for heading in wanted if heading not in card.read_text(encoding="utf-8")]
+        assert not lacking, f"{card.relative_to(ROOT)} lacks {lacking}"
 
 
 def test_every_keyword_of_every_method_has_its_range() -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from skimage import data
 
+from pellucid.canvas.raster import png_bytes
 from pellucid.images import Frame
 from pellucid.results import Choice, Claim, Explanation, Heatmaps, ModelCard, Prediction, Score, Truth
+from pellucid.results.leaderboard import Column, Entry, Example, Leaderboard
 from pellucid.values import Check, Class, Layer, Preprocess, Region
 
 CARD = ModelCard(
@@ -15,6 +17,7 @@ CARD = ModelCard(
     classes=1000, dtype="float32", default_layer="blocks.6.0",
     why_layer="It is the last layer that still lies on a grid (7 × 7), so it knows most and can still point.",
 )  # fmt: skip
+PICTURES = 40
 PREPROCESS = Preprocess(size=(224, 224), resize=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 FRACTIONS = [index / 7 for index in range(8)]
 PANEL = {
@@ -174,3 +177,37 @@ def small_scene() -> Explanation:
     from dataclasses import replace
 
     return replace(story, scores=(*story.scores, hit, iou))
+
+
+def values(mean: float, spread: float = 0.1, seed: int = 0) -> tuple[float, ...]:
+    """Values around exactly this mean."""
+    noise = np.random.default_rng(seed).normal(size=PICTURES)
+    return tuple((mean + spread * (noise - noise.mean())).tolist())
+
+
+def board() -> Leaderboard:
+    nan = (float("nan"),) * PICTURES
+    picture = png_bytes(np.full((8, 8, 3), 200, np.uint8))
+    return Leaderboard(
+        model=CARD, truth="testbed scenes of seed 7", pictures=tuple(f"scene {at}" for at in range(PICTURES)), total=50,
+        columns=(
+            Column("pointing_game", "higher", "Whether it hits.", "Zhang et al. 2018", truth=True),
+            Column("deletion", "lower", "How fast it dies.", "Petsiuk et al. 2018"),
+            Column("model_randomisation", "lower", "What is left.", "Adebayo et al. 2018", remakes=True, limit=0.5),
+        ),
+        entries=(
+            Entry("weak", "method", {"pointing_game": values(0.41, seed=1), "deletion": values(0.5, seed=2),
+                                     "model_randomisation": values(0.9)}, passes=3, seconds=0.001),
+            Entry("strong", "method", {"pointing_game": values(0.8, seed=3), "deletion": values(0.1, seed=4),
+                                       "model_randomisation": values(0.1)}, 226, 0.2, {"masks": 499}),
+            Entry("oracle", "oracle", {"pointing_game": (1.0,) * PICTURES, "deletion": values(0.2, seed=5),
+                                       "model_randomisation": nan}),
+            Entry("centre", "control", {"pointing_game": values(0.4, seed=6), "deletion": values(0.3, seed=7),
+                                        "model_randomisation": (1.0,) * PICTURES}),
+            Entry("random", "control", {"pointing_game": values(0.1, seed=8), "deletion": values(0.6, seed=9),
+                                        "model_randomisation": (0.0,) * PICTURES}),
+        ),
+        rank_by="pointing_game", cap=500, seed=7, left_out=(("score_cam", 513.0, "takes more than 500 passes"),),
+        examples=(Example("scene 0", {"picture": picture, "strong": picture}),), notes=("a note",),
+        versions={"pellucid": "0.1.0"},
+    )  # fmt: skip

@@ -4,53 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pellucid as pl
-from pellucid.canvas.raster import png_bytes
 from pellucid.errors import RequestError
-from pellucid.results.board_page import headline
-from pellucid.results.leaderboard import Column, Entry, Example, Leaderboard
-from tests.results.making import CARD
-
-COUNT = 40
-
-
-def values(mean: float, spread: float = 0.1, seed: int = 0) -> tuple[float, ...]:
-    """Values around exactly this mean."""
-    noise = np.random.default_rng(seed).normal(size=COUNT)
-    return tuple((mean + spread * (noise - noise.mean())).tolist())
-
-
-def board() -> Leaderboard:
-    nan = (float("nan"),) * COUNT
-    picture = png_bytes(np.full((8, 8, 3), 200, np.uint8))
-    return Leaderboard(
-        model=CARD, truth="testbed scenes of seed 7", pictures=tuple(f"scene {at}" for at in range(COUNT)), total=50,
-        columns=(
-            Column("pointing_game", "higher", "Whether it hits.", "Zhang et al. 2018", truth=True),
-            Column("deletion", "lower", "How fast it dies.", "Petsiuk et al. 2018"),
-            Column("model_randomisation", "lower", "What is left.", "Adebayo et al. 2018", remakes=True, limit=0.5),
-        ),
-        entries=(
-            Entry("weak", "method", {"pointing_game": values(0.41, seed=1), "deletion": values(0.5, seed=2),
-                                     "model_randomisation": values(0.9)}, passes=3, seconds=0.001),
-            Entry("strong", "method", {"pointing_game": values(0.8, seed=3), "deletion": values(0.1, seed=4),
-                                       "model_randomisation": values(0.1)}, 226, 0.2, {"masks": 499}),
-            Entry("oracle", "oracle", {"pointing_game": (1.0,) * COUNT, "deletion": values(0.2, seed=5),
-                                       "model_randomisation": nan}),
-            Entry("centre", "control", {"pointing_game": values(0.4, seed=6), "deletion": values(0.3, seed=7),
-                                        "model_randomisation": (1.0,) * COUNT}),
-            Entry("random", "control", {"pointing_game": values(0.1, seed=8), "deletion": values(0.6, seed=9),
-                                        "model_randomisation": (0.0,) * COUNT}),
-        ),
-        rank_by="pointing_game", cap=500, seed=7, left_out=(("score_cam", 513.0, "takes more than 500 passes"),),
-        examples=(Example("scene 0", {"picture": picture, "strong": picture}),), notes=("a note",),
-        versions={"pellucid": "0.1.0"},
-    )  # fmt: skip
+from pellucid.results.board_page import board_page, headline
+from pellucid.results.leaderboard import Column, Entry, Leaderboard
+from tests.results.making import board
 
 
 def test_places_follow_the_measure_and_its_direction() -> None:
@@ -121,3 +85,19 @@ def test_a_measure_or_competitor_that_is_not_there_is_refused_by_name() -> None:
         board().column("insertion")
     with pytest.raises(RequestError, match="'rise' is not on the board"):
         board().entry("rise")
+
+
+@pytest.mark.parametrize(("mass", "said"), [(0.69, True), (0.54, True), (0.51, False), (0.24, False)])
+def test_an_alarm_is_raised_where_most_of_the_map_shown_first_surely_lies_beside_all_objects(
+    mass: float, said: bool
+) -> None:
+    found = board()
+    shown = Entry("shown first", "shown first", {"background_mass": (mass - 0.1, mass + 0.1) * 20})
+    column = Column("background_mass", "lower", "What lies beside all objects.", "Zhang et al. 2018", truth=True)
+    entries = (*[replace(one, values={**one.values, "background_mass": (0.9,) * 40}) for one in found.entries], shown)
+    beside = replace(found, columns=(column,), entries=entries, rank_by="background_mass")
+    assert bool(beside.alarms) == said and found.alarms == ()
+    if said:
+        assert f"{mass:.0%} of what the map shown first shows" in beside.alarms[0]
+        assert beside.alarms[0] in board_page(beside) and beside.to_dict()["alarms"] == list(beside.alarms)
+        assert Leaderboard.from_dict(beside.to_dict()) == beside

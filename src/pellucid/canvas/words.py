@@ -18,6 +18,11 @@ _TITLES = {
     "lrp": "LRP", "rise": "RISE", "lime": "LIME", "kernel_shap": "KernelSHAP", "legrad": "LeGrad",
     "centre": "Centre of the picture", "edge": "Edges in the picture", "random": "Random map",
     "insertion_minus_deletion": "Insertion minus deletion", "mask_iou": "Mask IoU",
+    "pixel_auc": "Pixel AUC", "road_morf": "ROAD, most relevant first", "road_lerf": "ROAD, least relevant first",
+    "road": "ROAD", "aopc": "AOPC", "aopc_lerf": "AOPC, least relevant first", "adcc": "ADCC", "arcc": "ARCC",
+    "mu_fidelity": "µFidelity", "robustness_sr": "Robustness-Sr", "sensitivity_n": "Sensitivity-n",
+    "monotonicity_arya": "Monotonicity (Arya)", "monotonicity_nguyen": "Monotonicity (Nguyen)",
+    "roar": "ROAR", "kar": "KAR",
 }  # fmt: skip
 
 
@@ -41,6 +46,11 @@ def percent(share: float) -> str:
 def number(value: float) -> str:
     """Three digits that matter."""
     return "unknown" if math.isnan(value) else f"{value:.3g}"
+
+
+def tabular(value: float) -> str:
+    """Three decimals, as many in every cell, so that a column can be read down; fewer for large numbers."""
+    return number(value) if math.isnan(value) or abs(value) >= 100 else f"{value:.3f}"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from pellucid.cli import benchmark, demo, explain, layers, methods, models, testbed
+from pellucid.cli import benchmark, demo, explain, layers, methods, models, retrain, testbed
 from pellucid.cli.failing import failing_clearly, stays, stopping
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("models")(models.models)
 app.command("layers")(layers.layers)
 app.command("demo")(demo.demo)
 app.add_typer(testbed.app, name="testbed")
+app.add_typer(retrain.app, name="retrain")
 
 
 @app.callback()

@@ -13,7 +13,7 @@ from pellucid.cli.options import Device, Json, Model, print_json
 def benchmark(
     model: Model = "testbed:cnn",
     truth: Annotated[
-        str, typer.Option(metavar="WHERE", help="testbed, coco:DIR or folder:DIR: pictures whose answer is known.")
+        str, typer.Option(metavar="WHERE", help="testbed, testbed:model, testbed:bib6, coco:DIR or folder:DIR.")
     ] = "testbed",
     methods: Annotated[
         str, typer.Option(help="all, or names with commas between: these run whatever they cost.")
@@ -49,7 +49,8 @@ def benchmark(
 
     from pellucid.cli.tables import board_table
 
-    Console().print(board_table(board))
+    console = Console()
+    console.print(board_table(board, console.width))
     print(files[0])
 
 

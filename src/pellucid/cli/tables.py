@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pellucid.canvas.words import number, title
+from pellucid.canvas.words import number, tabular, title
 from pellucid.results.board_page import headline
 from pellucid.results.leaderboard import Leaderboard
+from pellucid.stories.alarm import Alarm
+from pellucid.stories.interventions import PartProtocol
 from pellucid.stories.pointing import Pointing
 
 
@@ -33,14 +37,20 @@ def pointing_table(result: Pointing) -> RenderableType:
     return Group(Text(lead), table, Text(beaten, style="dim"))
 
 
-def board_table(board: Leaderboard, most: int = 5) -> RenderableType:
-    """The board by its first measure, with the others that a terminal has room for."""
+_NAMES, _CELL = 42, 13  # characters that a competitor's name and cost take, and one measure
+
+
+def board_table(board: Leaderboard, width: int) -> RenderableType:
+    """The board by its first measure, with the others that a terminal of this width has room for."""
+    most = max(1, (width - _NAMES) // _CELL)
     order = [board.rank_by, *(column.metric for column in board.columns if column.metric != board.rank_by)][:most]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("")
     table.add_column("", no_wrap=True)
     for metric in order:
-        table.add_column(f"{title(metric)} {'↑' if board.column(metric).better == 'higher' else '↓'}", justify="right")
+        table.add_column(
+            f"{title(metric)} {'↑' if board.column(metric).better == 'higher' else '↓'}", justify="right", min_width=8
+        )
     table.add_column("passes", justify="right")
     for rank, name in enumerate(board.order, start=1):
         entry = board.entry(name)
@@ -49,7 +59,7 @@ def board_table(board: Leaderboard, most: int = 5) -> RenderableType:
         for metric in order:
             place = board.standing(metric, name)
             flagged = place.margin is not None and not place.beats and entry.kind != "control"
-            words = number(place.value.mean) if place.value.count else "–"
+            words = tabular(place.value.mean) if place.value.count else "–"
             cells.append(Text.assemble(words, (" !" if flagged else "  ", "red")))
         table.add_row(str(rank), title(name), *cells, f"{entry.passes:.0f}" if entry.passes else "", style=style)
     said = [headline(board)]
@@ -59,4 +69,44 @@ def board_table(board: Leaderboard, most: int = 5) -> RenderableType:
         dear = ", ".join(f"{name} ({passes:.0f})" for name, passes, _ in board.left_out)
         said.append(f"Left out for their cost in passes, run when named: {dear}.")
     marks = "! does not clearly beat the best of the maps that know nothing, or fails a check"
-    return Group(Text(" ".join(said)), table, Text(marks, style="dim"))
+    alarms = [Text(alarm, style="bold red") for alarm in board.alarms]
+    return Group(Text(" ".join(said)), *alarms, table, Text(marks, style="dim"))
+
+
+def parts_table(result: PartProtocol) -> RenderableType:
+    """Every method's figures by the protocols of FunnyBirds, best mean first."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", no_wrap=True)
+    columns = ("Com", "Cor", "Con", "mean", "CSDC", "PC", "DC", "D")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, row in result.rows.items():
+        values = (row.com, row.cor, row.con, row.mean, row.csdc, row.pc, row.dc, row.d)
+        known = name == "true effects" or name.startswith("control ")
+        cells = ("–" if value != value else f"{value:.2f}" for value in values)
+        table.add_row(name.replace("_", " "), *cells, style="dim italic" if known else "")
+    lead = (
+        f"Parts of birds left out and rendered anew: completeness, correctness and contrastivity of maps, 0 to 1, "
+        f"higher is better. {result.model}, "
+        f"{result.kept} of {result.total} scenes ({result.mode}) told and recognised, seed {result.seed}; "
+        f"{result.independence:.0%} of background objects are not needed."
+    )
+    return Group(Text(lead), table, *(Text(note, style="dim") for note in result.notes))
+
+
+def alarms_table(found: Sequence[Alarm]) -> RenderableType:
+    """Every net with the background mass of the map shown first, and how many alarms are right."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for head in ("net", "seed", "background mass", "alarm"):
+        table.add_column(head, justify="left" if head == "net" else "right")
+    for one in sorted(found, key=lambda one: (one.planted, one.mass)):
+        wrong = one.raised != one.planted
+        table.add_row(
+            one.net, str(one.seed), number(one.mass), "yes" if one.raised else "no", style="red" if wrong else ""
+        )
+    said = [
+        f"{kind} nets: {sum(one.raised for one in group)} of {len(group)} raise the alarm."
+        for kind, planted in (("Biased", True), ("Clean", False))
+        if (group := [one for one in found if one.planted == planted])
+    ]
+    return Group(table, Text(" ".join(said)))

@@ -1,4 +1,4 @@
-"""`pellucid testbed export | train | train-seeds | cards | evaluate`"""
+"""`pellucid testbed export | train | train-seeds | alarms | cards | evaluate | parts`"""
 
 from __future__ import annotations
 
@@ -84,6 +84,37 @@ def train_seeds(
 
 
 @app.command()
+@stopping(stays)
+def alarms(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="What `train-seeds` wrote. Default: in the cache folder.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 20,
+    scenes: Annotated[int, typer.Option(min=1, help="How many scenes for each net.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """Whether the benchmark's background mass tells nets that read the background from nets that do not.
+
+    Broken off, the same command goes on where it stopped.
+
+    Example: pellucid testbed alarms
+    """
+    from pellucid.stories.alarm import alarms as measure
+    from pellucid.testbed.train import nursery, seedlings
+
+    folder = folder or nursery()
+    found = measure(seedlings(folder, count=count), scenes=scenes, folder=folder)
+    if as_json:
+        print_json([vars(one) for one in found])
+        return
+    from rich.console import Console
+
+    from pellucid.cli.tables import alarms_table
+
+    Console().print(alarms_table(found))
+
+
+@app.command()
 def cards(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Which nets; all that are shipped if none is named.")
@@ -129,6 +160,38 @@ def evaluate(
     from pellucid.cli.tables import pointing_table
 
     Console().print(pointing_table(result))
+
+
+@app.command()
+@stopping(lambda: "Nothing is kept of it.")
+def parts(
+    model: Model = "testbed:cnn",
+    methods: Annotated[
+        str, typer.Option(help="all, or names with commas between: these run whatever they cost.")
+    ] = "all",
+    scenes: Annotated[int, typer.Option(min=1, help="How many scenes to draw.")] = 100,
+    mode: Annotated[str, typer.Option(help="parts_missing, or solo: whole birds.")] = "parts_missing",
+    cap: Annotated[float, typer.Option(min=1, metavar="PASSES", help="What a map may take; three are made.")] = 100,
+    seed: Seed = 1000,
+    as_json: Json = False,
+) -> None:
+    """Judge maps by leaving parts of birds out and rendering anew: the protocols of FunnyBirds.
+
+    Example: pellucid testbed parts --scenes 20 --methods grad_cam,integrated_gradients
+    """
+    from pellucid.stories.interventions import part_protocol
+    from pellucid.subject import load
+
+    asked = methods if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
+    result = part_protocol(load(model), methods=asked, scenes=scenes, seed=seed, mode=mode, cap=cap)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    from rich.console import Console
+
+    from pellucid.cli.tables import parts_table
+
+    Console().print(parts_table(result))
 
 
 @app.command()

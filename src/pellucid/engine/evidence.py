@@ -77,6 +77,11 @@ class Evidence:
         return self.model.preprocess
 
     @property
+    def room(self) -> int:
+        """How many pictures may go through the model at once."""
+        return max(1, self._budget.batch(self.model.sample_bytes, self.inputs.device))
+
+    @property
     def layers(self) -> LayerTree:
         """The model's layers at this input size."""
         return self.model.layers_at(self.size)

@@ -9,6 +9,7 @@ from pellucid.results.model_card import ModelCard
 from pellucid.results.opening import open_explanation, open_result
 from pellucid.results.prediction import Prediction
 from pellucid.results.result import Result
+from pellucid.results.retraining import Retraining
 from pellucid.results.score import Score
 from pellucid.results.truth import Truth
 
@@ -21,6 +22,7 @@ __all__ = [
     "ModelCard",
     "Prediction",
     "Result",
+    "Retraining",
     "Score",
     "Truth",
     "open_explanation",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.canvas import fragments
 from pellucid.canvas.raster import data_uri_of_png
 from pellucid.canvas.scatter import Point, scatter
-from pellucid.canvas.words import number, title
+from pellucid.canvas.words import number, tabular, title
 
 if TYPE_CHECKING:
     from pellucid.results.leaderboard import Column, Leaderboard, Standing
@@ -84,7 +84,7 @@ def _cell(column: Column, place: Standing) -> dict[str, Any]:
     if place.p_next is not None:
         said.append(f"p {place.p_next:.3g} against the next")
     flag = place.kind != "control" and place.margin is not None and not place.beats
-    return {"text": number(value.mean), "sort": value.mean, "flag": flag, "title": "; ".join(said)}
+    return {"text": tabular(value.mean), "sort": value.mean, "flag": flag, "title": "; ".join(said)}
 
 
 def _gallery(board: Leaderboard) -> list[dict[str, Any]]:

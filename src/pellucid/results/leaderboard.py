@@ -15,7 +15,7 @@ from markupsafe import Markup
 from rich.console import RenderableType
 
 from pellucid.canvas import fragments, terminal
-from pellucid.canvas.words import number
+from pellucid.canvas.words import number, percent
 from pellucid.compute.bootstrap import Interval, difference, holm, interval, p_value
 from pellucid.errors import RequestError
 from pellucid.results.encoding import from_plain, to_plain
@@ -23,6 +23,7 @@ from pellucid.results.model_card import ModelCard
 from pellucid.results.result import Result
 
 Kind = Literal["method", "control", "oracle", "shown first"]
+_BACKGROUND = 0.5  # the share of a map's evidence beside all objects from which on that is what it shows
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,23 @@ class Leaderboard(Result):
             if (place := self.standing(column.metric, name)).margin is not None and not place.beats
         )
 
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """What the board says against the model: that most of the map shown first surely lies where there is no object.
+
+        Surely: the whole 95% interval of its background mass lies above one half.
+        """
+        if "background_mass" not in {column.metric for column in self.columns}:
+            return ()
+        first = [entry for entry in self.entries if entry.kind == "shown first"]
+        found = [interval(entry.values["background_mass"], self.seed) for entry in first]
+        return tuple(
+            f"The model may read the background: {percent(seen.mean)} of what the map shown first shows lies where "
+            f"there is no object (95% between {percent(seen.low)} and {percent(seen.high)})."
+            for seen in found
+            if seen.count and seen.low > _BACKGROUND
+        )
+
     @cached_property
     def _standings(self) -> dict[str, tuple[Standing, ...]]:
         return {column.metric: tuple(self._ranked(column)) for column in self.columns}
@@ -200,6 +218,7 @@ class Leaderboard(Result):
         return {
             **cast("dict[str, Any]", to_plain({**plain, "entries": [dict(vars(entry)) for entry in self.entries]})),
             "model": self.model.to_dict(),
+            "alarms": list(self.alarms),
             "examples": [
                 {"name": one.name, "plates": {key: png.hex() for key, png in one.plates.items()}}
                 for one in self.examples
@@ -209,7 +228,7 @@ class Leaderboard(Result):
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Leaderboard:
         """The board that `to_dict` wrote."""
-        apart = ("model", "examples", "pellucid", "format")
+        apart = ("model", "alarms", "examples", "pellucid", "format")
         values = cast("dict[str, Any]", from_plain({key: value for key, value in record.items() if key not in apart}))
         everything: dict[str, Any] = {
             **values,

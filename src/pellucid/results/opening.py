@@ -13,11 +13,12 @@ from pellucid.results.files import read_json
 from pellucid.results.heatmaps import Heatmaps
 from pellucid.results.leaderboard import Leaderboard
 from pellucid.results.result import Result
+from pellucid.results.retraining import Retraining
 from pellucid.results.score import Score
 from pellucid.results.truth import Truth
 
 _KINDS: dict[str, Callable[[dict[str, Any]], Result]] = {
-    kind.noun: kind.from_dict for kind in (Claim, Explanation, Heatmaps, Leaderboard, Score, Truth)
+    kind.noun: kind.from_dict for kind in (Claim, Explanation, Heatmaps, Leaderboard, Retraining, Score, Truth)
 }
 
 

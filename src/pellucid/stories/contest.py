@@ -21,12 +21,12 @@ from pellucid.registry import Metric, find_metric
 from pellucid.registry import metrics as all_metrics
 from pellucid.results import Heatmaps
 from pellucid.results.leaderboard import Column, Entry, Example, Kind, Leaderboard
-from pellucid.stories.cases import Cases, Part, fresh_scenes
+from pellucid.stories.cases import FEATURE_TASKS, Cases, Part, feature_scenes, fresh_scenes
 from pellucid.stories.contestants import Contestant, contestants
 from pellucid.stories.folders import coco_cases, folder_cases
 from pellucid.stories.ledger import Ledger
 from pellucid.stories.maps import heatmaps, needs_of
-from pellucid.stories.measure import Subject
+from pellucid.stories.measure import Subject, refuse_training
 from pellucid.stories.picture import rank_maps
 from pellucid.stories.plates import plates
 from pellucid.stories.request import Asked, Request, subject
@@ -45,10 +45,12 @@ _CURVES = {"steps": 8, "fills": FILLS}
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "deletion": _CURVES, "insertion": _CURVES, "insertion_minus_deletion": _CURVES,
     "max_sensitivity": {"samples": 4},
+    "part_deletion_correlation": {"beyond_area": True},  # large parts hold more of any map, a random one too
 }  # fmt: skip
 DEFAULT_METRICS = (
     "pointing_game", "mask_iou", "relevance_mass", "relevance_rank", "energy_pointing_game", "inside_outside",
-    "pixel_average_precision", "pixel_auc", "box_localisation", "background_mass",
+    "pixel_average_precision", "pixel_auc", "box_localisation", "background_mass", "distractor_mass",
+    "part_deletion_correlation",
     "insertion_minus_deletion", "deletion", "insertion", "foretells_regions", "foretells_noise",
     "sparseness", "complexity", "rank_agreement",
     "model_randomisation", "structure_randomisation", "picture_randomisation", "class_sensitivity", "max_sensitivity",
@@ -71,7 +73,9 @@ def benchmark(
 ) -> Leaderboard:
     """Methods ranked by measurement on pictures whose answer is known, controls and the truth itself among them.
 
-    truth:   `testbed` (fresh scenes of `seed`), `coco:DIR`, `folder:DIR`, or Cases of one's own
+    truth:   `testbed` (fresh scenes of `seed`, where it is known what decides the label), `testbed:model` (the same
+             scenes; the truth is what this model was found to read), `testbed:bib6` or `testbed:body_tail12` (for nets
+             of these tasks), `coco:DIR`, `folder:DIR`, or Cases of one's own
     methods: `all`, or names; named ones run whatever they cost
     metrics: `default`, `all` (but those that train models), or names
     cap:     forward passes a method may take per picture; samplers run with what fits, dearer methods are listed
@@ -258,11 +262,14 @@ class Contest:
 def _cases(model: VisionModel, truth: str | Cases, scenes: int, seed: int) -> Cases:
     if not isinstance(truth, str):
         return truth
-    if truth == "testbed":
-        return fresh_scenes(model, scenes, seed)
+    if truth in ("testbed", "testbed:model"):
+        return fresh_scenes(model, scenes, seed, "model" if truth.endswith(":model") else "world")
     kind, _, folder = truth.partition(":")
+    if kind == "testbed" and folder in FEATURE_TASKS:
+        return feature_scenes(model, scenes, seed, folder)
     if kind not in _FOLDERS or not folder:
-        raise RequestError(f"truth={truth!r}; expected testbed, coco:DIR or folder:DIR.")
+        known = ", ".join(f"testbed:{word}" for word in ("model", *FEATURE_TASKS))
+        raise RequestError(f"truth={truth!r}; expected testbed, {known}, coco:DIR or folder:DIR.")
     return _FOLDERS[kind](model, Path(folder).expanduser(), scenes)
 
 
@@ -285,6 +292,7 @@ def _asked_metrics(asked: str | Sequence[str], model: VisionModel, known: bool) 
     if not found:
         raise RequestError("metrics is empty; name at least one, or `default`.")
     for entry in found:
+        refuse_training(entry)
         if entry.needs_truth and not known:
             raise RequestError(f"{entry.name} needs masks of the right answer, and these pictures have none.")
     return found

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pellucid.engine.maps import refuse_if_unavailable
+from pellucid.engine.maps import alternatives
 from pellucid.engine.parameters import parameters_of
-from pellucid.errors import RequestError
+from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.registry import Method, find_method
 from pellucid.stories.listing import default_cost
-from pellucid.stories.maps import available
+from pellucid.stories.maps import available, why_not
 from pellucid.subject import VisionModel
 
 PAIR, LOOK = 3, 1
@@ -44,7 +44,9 @@ def contestants(
         if not named:
             raise RequestError("methods is empty; name at least one, or `all`.")
         for method in named:
-            refuse_if_unavailable(model, method)
+            reason = why_not(model, method, size)
+            if reason is not None:
+                raise MethodUnavailable(method.name, reason, alternatives(model, method))
         return tuple(Contestant(method, _alone(method, size)) for method in named), ()
     taking_part: list[Contestant] = []
     left_out: list[tuple[str, float, str]] = []

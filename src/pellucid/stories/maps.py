@@ -144,10 +144,11 @@ def needs_of(asked: Iterable[Method]) -> tuple[Need, ...]:
 
 def available(model: VisionModel, size: tuple[int, int]) -> dict[str, Method]:
     """The methods that can explain this model at that input size, by name."""
-    return {name: entry for name, entry in methods().items() if not _reason(model, entry, size)}
+    return {name: entry for name, entry in methods().items() if not why_not(model, entry, size)}
 
 
-def _reason(model: VisionModel, method: Method, size: tuple[int, int]) -> str | None:
+def why_not(model: VisionModel, method: Method, size: tuple[int, int]) -> str | None:
+    """Why the method cannot explain this model at that input size; None where it can."""
     reason = unavailable(model, method) or _cut_off(model, method, size)
     if reason is None and Attention in method.needs and not model.layers_at(size).blocks:
         return "it has no attention."

@@ -54,6 +54,8 @@ def evaluate(
     if not names:
         raise RequestError("No metric was named. pl.metrics() lists them.")
     asked = [find_metric(name) for name in names]
+    for metric in asked:
+        refuse_training(metric)
     check_parameters(asked, parameters)
     heats = _by_name(heat)
     under_study = subject(model)
@@ -94,7 +96,8 @@ class Subject:
         return with_controls(self.evidence, {**own, **self.extra})
 
     def measure(self, metric: Metric, parameters: Mapping[str, Any]) -> Any:
-        """The measure's table over all maps; of the parameters it takes those it has."""
+        """The measure's table over all maps; of the parameters it takes those it has. Raises RequestError."""
+        refuse_training(metric)
         takes = inspect.signature(metric.function).parameters
         given = {name: offer(self) for name, offer in _OFFERED.items() if name in takes}
         if metric.remakes and self.extra:
@@ -141,6 +144,15 @@ _OFFERED: dict[str, Callable[[Subject], Any]] = {
     "truth": Subject.known,
     "remake": lambda subject: subject.remake,
 }
+
+
+def refuse_training(metric: Metric) -> None:
+    """Raises RequestError for a measure that trains nets: maps and a model are not enough for it."""
+    if metric.trains:
+        raise RequestError(
+            f"{metric.name} trains nets, so it needs pictures to learn from: `pellucid retrain --help`, or "
+            f"pellucid.trust.retraining.{metric.name}."
+        )
 
 
 def check_parameters(asked: Sequence[Metric], parameters: Mapping[str, Any]) -> None:

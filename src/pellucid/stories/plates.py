@@ -21,6 +21,8 @@ Values = Mapping[str, Float[Tensor, "batch height width"]]
 
 def plates(part: Part, heats: Mapping[str, Heatmaps], maps: Values) -> tuple[Example, ...]:
     """The first few pictures of a part with every map drawn over them, by name; `picture` is the picture itself."""
+    if not heats:  # every method refused
+        return ()
     return tuple(
         Example(frame.name, {
             name.removeprefix("control "): png_bytes(pixels)

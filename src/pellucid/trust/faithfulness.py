@@ -17,6 +17,7 @@ from pellucid.errors import RequestError
 from pellucid.registry import metric
 from pellucid.trust.measured import Maps, Measured, control
 from pellucid.trust.removal import USUAL_SIZE, blanked, even, followed, has_probability, stepped
+from pellucid.trust.tokens import ANOTHER_QUESTION, DROPPED, token_fractions, token_lines, tokens_of
 from pellucid.values.seed import Seed
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 FILLS = ("blur", "mean", "noise")
+MODES = ("pixels", "token_drop")
 _SIDES: Mapping[str, Side] = {"deletion": "removed", "insertion": "kept"}
 
 
@@ -73,24 +75,26 @@ def _curve_cost(
     fills: Sequence[str],
     step: int | None = None,
     size: tuple[int, int] = USUAL_SIZE,
+    mode: str = "pixels",
     **_: Any,
 ) -> int:
+    """Of `token_drop` the most it takes: passes over fewer tokens count as the part of a pass that they are."""
     points = steps if step is None else -(-size[0] * size[1] // step) + 1
-    return sides * (points - 2) * len(fills)
+    return sides * (points - 2) * (len(fills) if mode == "pixels" else 1)
 
 
-def _ends(*, fills: Sequence[str] = FILLS, **_: Any) -> int:
-    return 1 + len(fills)
+def _ends(*, fills: Sequence[str] = FILLS, mode: str = "pixels", **_: Any) -> int:
+    return 1 + (len(fills) if mode == "pixels" else 2)  # without any token, and the trial whether it can be done
 
 
 @metric(
     "deletion", better="lower", paper="Petsiuk et al. 2018",
     cost=lambda steps=50, fills=("blur", "mean"), **rest: _curve_cost(1, steps=steps, fills=fills, **rest),
-    shared=lambda fills=("blur", "mean"), **_: _ends(fills=fills),
+    shared=lambda fills=("blur", "mean"), **rest: _ends(fills=fills, **rest),
 )  # fmt: skip
 def deletion(
     evidence: Evidence, maps: Maps, *, steps: int = 50, step: int | None = None,
-    fills: Sequence[str] = ("blur", "mean"), order: str = "signed", seed: int | None = None,
+    fills: Sequence[str] = ("blur", "mean"), order: str = "signed", mode: str = "pixels", seed: int | None = None,
 ) -> Measured:  # fmt: skip
     """How fast the prediction dies when the most important pixels go first.
 
@@ -99,29 +103,32 @@ def deletion(
     step:    pixels that go at each step, in place of `steps`; the paper takes the picture's width
     fills:   what deleted pixels become; every fill is a picture the model has opinions about, hence more than one
     order:   `signed`, the largest first, or `absolute`, the largest magnitude first
+    mode:    `pixels` are painted with the fills; `token_drop` takes patch tokens out of the sequence of a plain vision
+             transformer, whole patches by their sum, so that nothing is painted (and `step` counts tokens). That is
+             another question: what the model says with less to read, not with something else to read
     returns: area under the curve of the class probability, 0 (best) to 1; the spread is the standard deviation over
              fills. For a target without a probability (a likeness, a unit, a contrast) it is the area under its value,
              in its own unit; `scaled` in the curves is the same with each curve between 0 and 1
 
-    Petsiuk et al., RISE, BMVC 2018.
+    Petsiuk et al., RISE, BMVC 2018. Raises MethodUnavailable for `token_drop` where tokens cannot be left out.
     """
-    return _areas(evidence, maps, "deletion", steps, step, fills, order, seed)
+    return _areas(evidence, maps, "deletion", steps, step, fills, order, mode, seed)
 
 
 @metric(
     "insertion", better="higher", paper="Petsiuk et al. 2018",
     cost=lambda steps=50, fills=("blur", "mean"), **rest: _curve_cost(1, steps=steps, fills=fills, **rest),
-    shared=lambda fills=("blur", "mean"), **_: _ends(fills=fills),
+    shared=lambda fills=("blur", "mean"), **rest: _ends(fills=fills, **rest),
 )  # fmt: skip
 def insertion(
     evidence: Evidence, maps: Maps, *, steps: int = 50, step: int | None = None,
-    fills: Sequence[str] = ("blur", "mean"), order: str = "signed", seed: int | None = None,
+    fills: Sequence[str] = ("blur", "mean"), order: str = "signed", mode: str = "pixels", seed: int | None = None,
 ) -> Measured:  # fmt: skip
     """How fast the prediction comes back when the most important pixels return first.
 
     Parameters as for `deletion`; here the picture starts as nothing but fill. Area under the curve, 1 is best.
     """
-    return _areas(evidence, maps, "insertion", steps, step, fills, order, seed)
+    return _areas(evidence, maps, "insertion", steps, step, fills, order, mode, seed)
 
 
 @metric(
@@ -130,7 +137,7 @@ def insertion(
 )  # fmt: skip
 def insertion_minus_deletion(
     evidence: Evidence, maps: Maps, *, steps: int = 8, step: int | None = None, fills: Sequence[str] = FILLS,
-    order: str = "signed", seed: int | None = None,
+    order: str = "signed", mode: str = "pixels", seed: int | None = None,
 ) -> Measured:  # fmt: skip
     """How much more of the prediction the important pixels carry than the unimportant ones.
 
@@ -138,7 +145,7 @@ def insertion_minus_deletion(
     that has it backwards. One figure, because either curve alone can be won by a trick: deletion by scattered pixels
     that make the picture unreal, insertion by large smooth areas.
     """
-    return _areas(evidence, maps, "gain", steps, step, fills, order, seed)
+    return _areas(evidence, maps, "gain", steps, step, fills, order, mode, seed)
 
 
 def perturbation_curves(
@@ -184,14 +191,32 @@ def curve_passes(maps: int, points: int, fills: int) -> int:
 
 def _areas(
     evidence: Evidence, maps: Maps, curve: str, steps: int, step: int | None, fills: Sequence[str], order: str,
-    seed: int | None,
+    mode: str, seed: int | None,
 ) -> Measured:  # fmt: skip
+    if mode not in MODES:
+        raise RequestError(f"mode={mode!r}; expected {' or '.join(MODES)}.")
+    wanted = ("deletion", "insertion") if curve == "gain" else (curve,)
+    drawn = Seed(seed) if seed is not None else None
+    if mode == "token_drop":
+        fractions = even(steps) if step is None else stepped(step, tokens_of(evidence))
+        found = measured(_token_curves(evidence, maps, fractions, order, wanted, drawn), curve)
+        return replace(found, notes=(ANOTHER_QUESTION,))
+    fractions = even(steps) if step is None else stepped(step, pixels(evidence))
     curves = perturbation_curves(
-        evidence, maps, fractions=even(steps) if step is None else stepped(step, pixels(evidence)), fills=fills,
-        order=order, curves=("deletion", "insertion") if curve == "gain" else (curve,),
-        seed=Seed(seed) if seed is not None else None,
+        evidence, maps, fractions=fractions, fills=fills, order=order, curves=wanted, seed=drawn
     )  # fmt: skip
     return measured(curves, curve)
+
+
+def _token_curves(
+    evidence: Evidence, maps: Maps, fractions: Sequence[float], order: str, wanted: Sequence[str], seed: Seed | None
+) -> Curves:
+    """The curves as patch tokens leave the sequence, or come into it."""
+    points = token_fractions(evidence, _checked(fractions))
+    lines = token_lines(evidence, ordered(maps, order), points, wanted, seed)
+    return Curves(
+        points, (DROPPED,), lines.get("deletion", {}), lines.get("insertion", {}), followed(evidence).unit, order=order
+    )
 
 
 def measured(curves: Curves, order: str) -> Measured:

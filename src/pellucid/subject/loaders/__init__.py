@@ -75,7 +75,7 @@ SOURCES: Mapping[str, Source] = {
     "path": Source("path"),
 }
 _SAME_AS = {"https": "http", "openclip": "open_clip", "huggingface": "hf", "transformers": "hf", "file": "path"}
-_QUERY = ("arch", "texts", "labels", "layout", "seed", "activation")
+_QUERY = ("arch", "texts", "labels", "layout", "seed", "activation", "folder")
 _WRAPPING = ("labels", "preprocess", "output", "activation", "input_size", "default_layer", "name")
 
 
@@ -108,7 +108,7 @@ def load(
     labels, preprocess, output, activation, input_size, default_layer: instead of what the model's own config says; see
                 `pl.wrap`
     source_options: what only some sources know: `headers`, `timeout` and `retries` (http), `layout` (onnx), `arch`
-                (path), `local_only` (hf)
+                (path), `local_only` (hf), `folder` (testbed)
 
     Raises LoadError for what cannot be loaded, MissingExtra where a library is missing; both say what to do.
     """
@@ -256,7 +256,7 @@ def _spelled(written: str, weights: bool | str | os.PathLike[str], given: Mappin
     tag = "" if weights is True else f"@{'random' if weights is False else os.fspath(weights)}"
     texts = {"texts": "|".join(map(str, given["texts"]))} if given["texts"] else {}
     asked = texts | {
-        key: str(given[key]) for key in ("seed", "arch", "layout", "activation") if given.get(key) is not None
+        key: str(given[key]) for key in ("seed", "arch", "layout", "activation", "folder") if given.get(key) is not None
     }
     pairs = [f"{key}={value}" for key, value in asked.items() if not set("?&") & set(value)]
     return "?".join(part for part in (name + tag, "&".join([query, *pairs] if query else pairs)) if part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,10 +23,13 @@ EXAMPLE = "testbed:cnn"
 HELP = "a small net that comes with pellucid: cnn, vit, cnn_background (looks at the wrong thing), dual, digits"
 
 
-def load(name: str, *, texts: Sequence[str] | None = None, **wrapping: Any) -> VisionModel:
+def load(
+    name: str, *, texts: Sequence[str] | None = None, folder: str | Path | None = None, **wrapping: Any
+) -> VisionModel:
     """A net that comes with the package. It takes pictures in 0..1 and normalises inside.
 
-    texts: for the dual encoders, one class per text, in the words of the captions; None is the names of the species
+    texts:  for the dual encoders, one class per text, in the words of the captions; None is the names of the species
+    folder: where the weights lie, such as one that `testbed.train.train_seeds` wrote; None is those that come along
 
     Raises LoadError for an unknown name, and for nets that name no classes (`testbed.nets.load` opens those).
     """
@@ -51,7 +55,7 @@ def load(name: str, *, texts: Sequence[str] | None = None, **wrapping: Any) -> V
     if texts is not None and kind != "dual":
         raise LoadError(spec, "it is a classifier; it cannot be compared with texts.", "Leave texts out.")
     try:
-        net, card = nets.load(name)
+        net, card = nets.load(name, Path(folder).expanduser() if folder else nets.WEIGHTS)
     except SceneError as error:
         raise LoadError(spec, str(error)) from error
     size = (card.size, card.size)

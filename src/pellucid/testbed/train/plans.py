@@ -74,9 +74,9 @@ class Job:
         return {"label": f"Training {self.name}", "checkpoint": self.checkpoint, "quick": self.plan.quick}
 
 
-def _cued(shortcut: str) -> Plan:
+def _cued(shortcut: str, rate: float = 4e-3) -> Plan:
     settings = {"shortcut": shortcut, "strength": AGREEMENT}
-    return Plan(Recipe(500, 4e-3), 12_000, settings, _CNN_LAYERS, quick=True)
+    return Plan(Recipe(500, rate), 12_000, settings, _CNN_LAYERS, quick=True)
 
 
 PLANS: Mapping[str, Plan] = {
@@ -87,7 +87,7 @@ PLANS: Mapping[str, Plan] = {
     "cnn_mild": Plan(Recipe(500, 4e-3), 12_000, {**_BACKGROUND, "strength": MILD_AGREEMENT}, _CNN_LAYERS, quick=True),
     "cnn_tag": _cued("tag"),
     "cnn_frame": _cued("frame"),
-    "cnn_trace": _cued("trace"),
+    "cnn_trace": _cued("trace", rate=2e-3),
     "digits": Plan(Recipe(600, 4e-3), 1258, {}, ("features.1", "features.2", "features.3")),
     "dual": Plan(Recipe(1200, 2e-3, batch=96), 24_000, {}, _TOWER_LAYERS, start="vit", quick=True),
     "dual_background": Plan(

@@ -1,0 +1,61 @@
+"""What each player adds to a game, fairly shared (Shapley 1953): over all coalitions, or over drawn orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import comb
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pellucid.values.seed import Seed
+
+EXACT_UP_TO = 8  # players: 256 coalitions
+Game = Callable[[Bool[Tensor, "coalition player"]], Float[Tensor, "coalition"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """values: per player; they sum to the value of all less that of nobody.
+
+    error: standard error of each value over the drawn orders; 0 where all coalitions were played
+    """
+
+    values: Float[Tensor, "player"]
+    error: Float[Tensor, "player"]
+    exact: bool
+    played: int
+
+
+def shapley(game: Game, players: int, *, orders: int = 64, exact_up_to: int = EXACT_UP_TO, seed: int = 0) -> Shares:
+    """Exact for up to `exact_up_to` players, else the mean over `orders` drawn orders (Castro et al. 2009)."""
+    return _all_coalitions(game, players) if players <= exact_up_to else _drawn_orders(game, players, orders, seed)
+
+
+def _all_coalitions(game: Game, players: int) -> Shares:
+    codes = torch.arange(2**players)
+    coalitions = (codes[:, None] >> torch.arange(players) & 1).bool()
+    worth = game(coalitions).double()
+    weights = torch.tensor([1 / (players * comb(players - 1, size)) for size in range(players)], dtype=torch.float64)
+    sizes = coalitions.sum(dim=1)
+    values = torch.zeros(players, dtype=torch.float64)
+    for player in range(players):
+        without = codes[~coalitions[:, player]]
+        gains = worth[without | 1 << player] - worth[without]
+        values[player] = (weights[sizes[without]] * gains).sum()
+    return Shares(values.float(), torch.zeros(players), exact=True, played=len(codes))
+
+
+def _drawn_orders(game: Game, players: int, orders: int, seed: int) -> Shares:
+    generator = Seed(seed).child("orders").generator()
+    drawn = torch.stack([torch.randperm(players, generator=generator) for _ in range(orders)])
+    place = drawn.argsort(dim=1)
+    sizes = torch.arange(players + 1)
+    coalitions = place[:, None, :] < sizes[None, :, None]  # [order size player]: the first `size` of the order
+    distinct, back = coalitions.reshape(-1, players).unique(dim=0, return_inverse=True)
+    worth = game(distinct).double()[back].view(orders, players + 1)
+    gains = worth.diff(dim=1).gather(1, place)
+    error = gains.std(dim=0) / orders**0.5 if orders > 1 else torch.full((players,), torch.nan, dtype=torch.float64)
+    return Shares(gains.mean(dim=0).float(), error.float(), exact=False, played=len(distinct))
