@@ -22,6 +22,8 @@ PellucidError
 ├── UnknownPicture        a result has no picture of that number
 ├── FileError             a file of results cannot be read or written
 ├── AnnotationError       what is marked in a folder of pictures contradicts itself or the pictures
+├── TowerUnsupported      the embedding of a picture tower is no sum of its parts, or not of a known kind
+├── DescriptorError       a list of descriptions per class cannot be used
 ├── SceneError            a testbed scene is asked for that cannot be
 └── RequestError          an option has a value it cannot have
     └── ParameterError    a parameter of a method has a value it cannot have
@@ -294,3 +296,19 @@ class NotLearned(PellucidError):
             f"{what} knows {reached:.1%} of the pictures it learned from; the measure needs more than {needed:.0%}. "
             f"Train longer, on fewer pictures or with a higher learning rate."
         )
+
+
+class TowerUnsupported(PellucidError, TypeError):
+    """The embedding of a picture tower is no sum of what its heads and layers write, or not of a known kind."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        self.kind, self.reason = kind, reason
+        super().__init__(f"{kind} cannot be decomposed: {reason}")
+
+
+class DescriptorError(PellucidError, ValueError):
+    """A list of descriptions per class cannot be used."""
+
+    def __init__(self, where: str, problem: str, remedy: str) -> None:
+        self.where, self.problem, self.remedy = where, problem, remedy
+        super().__init__(f"{where}: {problem} {remedy}")

@@ -71,8 +71,8 @@ def figures(claim: Claim) -> dict[str, object]:
     return {name: claim.measured[name] for name in KINDS[claim.test]}
 
 
-def test_every_registered_test_has_its_sentence_here() -> None:
-    assert set(KINDS) == set(claim_tests()) == set(story(0))
+def test_every_sentence_of_an_explanation_is_tried_here() -> None:
+    assert set(KINDS) == set(story(0)) <= set(claim_tests())
 
 
 @pytest.mark.parametrize(("kind", "scene"), EVERY)

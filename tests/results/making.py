@@ -8,7 +8,7 @@ from skimage import data
 
 from pellucid.canvas.raster import png_bytes
 from pellucid.images import Frame
-from pellucid.results import Choice, Claim, Explanation, Heatmaps, ModelCard, Prediction, Score, Truth
+from pellucid.results import Choice, Claim, Claims, Explanation, Heatmaps, ModelCard, Prediction, Score, Truth
 from pellucid.results.leaderboard import Column, Entry, Example, Leaderboard
 from pellucid.values import Check, Class, Layer, Preprocess, Region
 
@@ -148,7 +148,7 @@ def explanation(
         frame=frame, model=model, target=Class(285), target_name=label,
         predictions=(Prediction(285, label, probability), *others),
         heatmaps=maps, scores=tuple(score(method, value) for method, value in zip(methods[:4], values, strict=False)),
-        claims=claims, notes=("chefer was left out: the model has no attention.",), truth=truth,
+        claims=Claims(claims), notes=("chefer was left out: the model has no attention.",), truth=truth,
         cost={"forwards": 372, "backwards": 2, "seconds": 6.1},
         plan="One forward and one backward for the gradient and CAM family; 24 × 12 windows; 8 maps scored.",
         seed=0, versions={"pellucid": "0.1.0", "torch": "2.15.0", "timm": "1.0.31"}, choice=choice,

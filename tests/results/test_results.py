@@ -18,6 +18,7 @@ from pellucid.errors import FileError, RequestError, ShapeError
 from pellucid.results import (
     Choice,
     Claim,
+    Claims,
     Explanation,
     Heatmaps,
     ModelCard,
@@ -267,7 +268,7 @@ def test_a_claim_is_rechecked_by_its_registered_test(
 
 def test_the_headline_is_the_first_verified_claim_beyond_the_prediction(story: Explanation) -> None:
     assert story.headline == story.claims[1].text
-    none = replace(story, claims=tuple(replace(claim, verdict="refuted") for claim in story.claims))
+    none = replace(story, claims=Claims(replace(claim, verdict="refuted") for claim in story.claims))
     assert none.headline == "The model sees “finch”, 99.8% sure. Nothing more about it could be verified."
     unsure = replace(none, predictions=(Prediction(285, "cat", math.nan),))
     assert unsure.headline == "The model sees “cat”. Nothing more about it could be verified."

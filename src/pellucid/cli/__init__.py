@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from pellucid.cli import benchmark, demo, explain, layers, methods, models, retrain, testbed
+from pellucid.cli import benchmark, demo, describe, explain, layers, methods, models, retrain, testbed
 from pellucid.cli.failing import failing_clearly, stays, stopping
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("methods")(methods.methods)
 app.command("models")(models.models)
 app.command("layers")(layers.layers)
 app.command("demo")(demo.demo)
+app.add_typer(describe.app, name="describe")
 app.add_typer(testbed.app, name="testbed")
 app.add_typer(retrain.app, name="retrain")
 

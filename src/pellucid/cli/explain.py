@@ -40,6 +40,13 @@ def explain(
             "1), within the budget; 2000 passes are a fair search.",
         ),
     ] = None,
+    narrator: Annotated[
+        str | None,
+        typer.Option(
+            help="Who retells the findings, every sentence checked: templates, hf:FOLDER, or chat:MODEL (a server that "
+            "speaks the OpenAI chat protocol, at PELLUCID_NARRATOR_URL with PELLUCID_NARRATOR_KEY). Default: nobody."
+        ),
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be done and what it costs, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -52,7 +59,7 @@ def explain(
 
     errand = prepare(
         images, model, out=out, target=target, methods=methods, layer=layer, device=device, seed=seed, memory=memory,
-        budget=budget, faithfulness_target=faithfulness_target,
+        budget=budget, faithfulness_target=faithfulness_target, narrator=narrator,
     )  # fmt: skip
     if plan:
         announce_plan(errand, as_json)

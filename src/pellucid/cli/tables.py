@@ -14,6 +14,7 @@ from pellucid.results.leaderboard import Leaderboard
 from pellucid.stories.alarm import Alarm
 from pellucid.stories.interventions import PartProtocol
 from pellucid.stories.pointing import Pointing
+from pellucid.stories.telling import Telling
 
 
 def pointing_table(result: Pointing) -> RenderableType:
@@ -35,6 +36,31 @@ def pointing_table(result: Pointing) -> RenderableType:
     )
     beaten = f"In {result.beat_controls} of {result.kept} scenes the map shown first beat all three controls."
     return Group(Text(lead), table, Text(beaten, style="dim"))
+
+
+def telling_table(result: Telling) -> RenderableType:
+    """What became of true and false sentences about scenes, each share with the interval that holds it with 95 %."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    for column in ("share", "95 %", "of"):
+        table.add_column(column, justify="right")
+    rows = {
+        "captioner: verified sentences that are true": result.verified_true,
+        "captioner: sentences that were verified": result.verified_share,
+        "captioner: its own errors refuted": result.errors_caught,
+        "liar: lies refuted": result.lies_caught,
+        "liar: lies verified all the same": result.lies_passed,
+        "liar: true sentences refuted": result.true_rejected,
+        "liar: true sentences left unverifiable": result.true_unsure,
+    }
+    for name, share in rows.items():
+        figures = ("", "none") if not share.count else (f"{share.mean:.3f}", f"{share.low:.3f} to {share.high:.3f}")
+        table.add_row(name, *figures, str(share.count))
+    lead = (
+        f"One sentence each about {result.scenes} fresh scenes (seed {result.seed}), checked by a witness that shares "
+        f"no weight with the writer; {result.lied} of the liar's are false."
+    )
+    return Group(Text(lead), table)
 
 
 _NAMES, _CELL = 42, 13  # characters that a competitor's name and cost take, and one measure

@@ -1,4 +1,4 @@
-"""`pellucid testbed export | train | train-seeds | alarms | cards | evaluate | parts`"""
+"""`pellucid testbed export | train | train-seeds | alarms | cards | evaluate | parts | words`"""
 
 from __future__ import annotations
 
@@ -192,6 +192,31 @@ def parts(
     from pellucid.cli.tables import parts_table
 
     Console().print(parts_table(result))
+
+
+@app.command()
+@stopping(lambda: "Nothing is kept of it.")
+def words(
+    scenes: Annotated[int, typer.Option(min=1, help="How many fresh scenes.")] = 300,
+    lies: Annotated[float, typer.Option(min=0, max=1, help="Share of the liar's sentences that are false.")] = 0.3,
+    seed: Seed = 3000,
+    as_json: Json = False,
+) -> None:
+    """Whether sentences that pass the check are true, and how many lies are caught: the captioner, and a liar.
+
+    Example: pellucid testbed words --scenes 300 --lies 0.3
+    """
+    from pellucid.stories.telling import telling
+
+    result = telling(count=scenes, seed=seed, lies=lies)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    from rich.console import Console
+
+    from pellucid.cli.tables import telling_table
+
+    Console().print(telling_table(result))
 
 
 @app.command()

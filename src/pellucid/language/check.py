@@ -50,7 +50,7 @@ def prediction(model: VisionModel, claim: Claim) -> Claim:
     same = best in wanted and abs(value - float(claimed.get("value", value))) <= _SURE
     words = wording.prediction(in_percent=model.activation != "none")
     measured = {"model": model.name, "label": label, "value": value, "sure": wording.surety(value)}
-    return _answered(claim, same, words, measured)
+    return answered(claim, same, words, measured)
 
 
 @claim_test("removal")
@@ -58,17 +58,17 @@ def removal(model: VisionModel, claim: Claim) -> Claim:
     """Does the target fall further when the region goes than when random regions of its shape and size do?"""
     evidence = evidence_of(model, claim)
     mask, fill = region_on_input(evidence, claim), evidence.fill(str(claim.arguments["fill"]))
-    masks = [mask, *shifted(mask, RANDOM_REGIONS, _seed(claim))]
-    after, *at_random = _scores(evidence, (torch.where(_spread(one), fill, evidence.inputs) for one in masks))
-    before = _score(evidence)
+    masks = [mask, *shifted(mask, RANDOM_REGIONS, seed_of(claim))]
+    after, *at_random = scores_of(evidence, (torch.where(spread(one), fill, evidence.inputs) for one in masks))
+    before = score_of(evidence)
     drop, by_chance = before - after, [before - value for value in at_random]
     matters = drop > max(by_chance) and drop > 0
     measured = {
-        "target": _target_name(evidence), "before": before, "after": after, "random": _mean(at_random),
+        "target": target_name(evidence), "before": before, "after": after, "random": _mean(at_random),
         "random_worst": min(at_random), "share": _share(mask),
     }  # fmt: skip
     words = wording.removal(measured, matters, _in_percent(evidence), _noun(evidence))
-    return _answered(claim, matters, words, measured, denies=not matters)
+    return answered(claim, matters, words, measured, denies=not matters)
 
 
 @claim_test("survival")
@@ -76,15 +76,15 @@ def survival(model: VisionModel, claim: Claim) -> Claim:
     """Is more of the target left when only the region is shown than when only a random one of its shape and size is?"""
     evidence = evidence_of(model, claim)
     mask, fill = region_on_input(evidence, claim), evidence.fill(str(claim.arguments["fill"]))
-    masks = [mask, *shifted(mask, RANDOM_REGIONS, _seed(claim))]
-    after, *at_random = _scores(evidence, (torch.where(_spread(one), evidence.inputs, fill) for one in masks))
+    masks = [mask, *shifted(mask, RANDOM_REGIONS, seed_of(claim))]
+    after, *at_random = scores_of(evidence, (torch.where(spread(one), evidence.inputs, fill) for one in masks))
     suffices = after > max(at_random)
     measured = {
-        "target": _target_name(evidence), "before": _score(evidence), "after": after, "random": _mean(at_random),
+        "target": target_name(evidence), "before": score_of(evidence), "after": after, "random": _mean(at_random),
         "random_best": max(at_random), "share": _share(mask),
     }  # fmt: skip
     words = wording.survival(measured, suffices, _in_percent(evidence))
-    return _answered(claim, suffices, words, measured, denies=not suffices)
+    return answered(claim, suffices, words, measured, denies=not suffices)
 
 
 @claim_test("runner_up")
@@ -97,8 +97,8 @@ def runner_up(model: VisionModel, claim: Claim) -> Claim:
     assert isinstance(contrast, Contrast)
     evidence = evidence_of(model, claim, target=contrast)
     mask, fill = region_on_input(evidence, claim), evidence.fill(str(claim.arguments["fill"]))
-    masks = [mask, *shifted(mask, RANDOM_REGIONS, _seed(claim))]
-    points = (torch.where(_spread(one), fill, evidence.inputs) for one in masks)
+    masks = [mask, *shifted(mask, RANDOM_REGIONS, seed_of(claim))]
+    points = (torch.where(spread(one), fill, evidence.inputs) for one in masks)
     outputs = _outputs(evidence)
     before = float(contrast(outputs)[0])
     after, *at_random = [float(score[0]) for score in evidence.scores_at(points)]
@@ -113,7 +113,7 @@ def runner_up(model: VisionModel, claim: Claim) -> Claim:
     }  # fmt: skip
     words = wording.runner_up(measured, separates, in_percent=model.activation != "none")
     same = place == claim.first.measured.get("place", place)
-    return _answered(claim, separates, words, measured, denies=not separates, besides=same)
+    return answered(claim, separates, words, measured, denies=not separates, besides=same)
 
 
 def _place(outputs: Float[Tensor, "classes"], contrast: Contrast) -> str:
@@ -142,7 +142,7 @@ def agreement(model: VisionModel, claim: Claim) -> Claim:
     measured = agreement_of(list(claim.arguments["methods"]), maps)
     correlation = measured["correlation"]
     claimed = float(claim.first.measured.get("correlation", correlation))
-    return _answered(claim, abs(correlation - claimed) <= _ALIKE, wording.agreement(correlation), measured)
+    return answered(claim, abs(correlation - claimed) <= _ALIKE, wording.agreement(correlation), measured)
 
 
 def agreement_of(names: Sequence[str], maps: Sequence[Float[Tensor, "height width"]]) -> dict[str, Any]:
@@ -210,12 +210,12 @@ def classes_in(model: VisionModel, targets: Sequence[Target]) -> dict[int, str]:
     return {index: model.labels.name(index) for index in numbers if isinstance(index, int)}
 
 
-def region_on_input(evidence: Evidence, claim: Claim) -> Bool[Tensor, "height width"]:
+def region_on_input(evidence: Evidence, claim: Claim, name: str = "mask") -> Bool[Tensor, "height width"]:
     """The claim's region on the pixels of this model's input, which may show another part of the picture.
 
     Raises ShapeError where the claim is about a tensor of another size.
     """
-    mask, frame, preprocess = np.asarray(claim.arguments["mask"], dtype=bool), claim.frame, evidence.model.preprocess
+    mask, frame, preprocess = np.asarray(claim.arguments[name], dtype=bool), claim.frame, evidence.model.preprocess
     if frame is not None and frame.geometry is not None and preprocess is not None and "input" not in claim.arguments:
         before, here = frame.geometry, frame.fitted(preprocess).geometry
         if here is not None and here != before and mask.shape == before.size:
@@ -235,11 +235,11 @@ def shifted(mask: Bool[Tensor, "height width"], count: int, seed: Seed) -> Itera
         yield mask.roll((down, right), (0, 1))
 
 
-def _scores(evidence: Evidence, points: Iterator[Tensor]) -> list[float]:
+def scores_of(evidence: Evidence, points: Iterator[Tensor]) -> list[float]:
     return [float(score[0]) for score in evidence.scores_at(points, probability=True)]
 
 
-def _score(evidence: Evidence) -> float:
+def score_of(evidence: Evidence) -> float:
     """The same at the picture itself."""
     target = evidence.targets[0]
     if isinstance(target, (Class, Text)) and isinstance(target.index, int):
@@ -256,7 +256,7 @@ def _in_percent(evidence: Evidence) -> bool:
     return isinstance(evidence.targets[0], (Class, Probability, Text)) and evidence.model.activation != "none"
 
 
-def _target_name(evidence: Evidence) -> str:
+def target_name(evidence: Evidence) -> str:
     return f"“{evidence.model.target_name(evidence.targets[0])}”"
 
 
@@ -269,7 +269,7 @@ def _noun(evidence: Evidence) -> str:
     return "answer" if is_answer else "class" if isinstance(target, Class) else "text"
 
 
-def _spread(mask: Bool[Tensor, "height width"]) -> Bool[Tensor, "1 1 height width"]:
+def spread(mask: Bool[Tensor, "height width"]) -> Bool[Tensor, "1 1 height width"]:
     return mask[None, None]
 
 
@@ -277,7 +277,7 @@ def _share(mask: Bool[Tensor, "height width"]) -> float:
     return float(mask.float().mean())
 
 
-def _seed(claim: Claim) -> Seed:
+def seed_of(claim: Claim) -> Seed:
     return Seed(int(claim.arguments.get("seed", 0)))
 
 
@@ -285,7 +285,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _answered(
+def answered(
     claim: Claim, holds: bool, words: str, measured: Mapping[str, Any], *, denies: bool | None = None,
     besides: bool = True,
 ) -> Claim:  # fmt: skip

@@ -81,6 +81,39 @@ def separated(topic: Topic, contrast: Contrast, mask: Bool[np.ndarray, "h w"], f
     return topic.claim("separates", "runner_up", _region_words(topic, mask, fill), arguments)
 
 
+def fires(
+    topic: Topic, layer: str, channel: int, concept: str, mask: Bool[np.ndarray, "h w"], fill: str = FILL
+) -> Claim:
+    """Whether a unit fires on the concept that lies in a region: how far it falls when that is gone."""
+    arguments = {"layer": layer, "channel": channel, "mask": mask, "fill": fill}
+    return topic.claim("unit_fires", "unit", {**_region_words(topic, mask, fill), "concept": concept}, arguments)
+
+
+def shows(
+    topic: Topic, concept: str, against: Sequence[str], *, encoder: str, writer: str | None = None,
+    mask: Bool[np.ndarray, "h w"] | None = None,
+) -> Claim:  # fmt: skip
+    """Whether a concept is in the picture, or a region of it, rather than any of `against`.
+
+    encoder: the dual encoder that judges, as `load` takes it; writer: who said it, who may not judge
+    """
+    where = "in the picture" if mask is None else _region_words(topic, mask, FILL)["region"]
+    arguments = {"concept": concept, "against": list(against), "encoder": encoder, "writer": writer}
+    kept = arguments if mask is None else {**arguments, "mask": mask}
+    return topic.claim("concept_present", "concept", {"where": where}, kept)
+
+
+def outweighs(topic: Topic, mask: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"], fill: str = FILL) -> Claim:
+    """Whether one region matters more to the target than another."""
+    words = {**_region_words(topic, mask, fill), "other_region": _region_words(topic, other, fill)["region"]}
+    return topic.claim("more_than", "comparison", words, {"mask": mask, "other_mask": other, "fill": fill})
+
+
+def flips(topic: Topic, mask: Bool[np.ndarray, "h w"], fill: str = FILL) -> Claim:
+    """Whether the answer becomes another when the region is gone."""
+    return topic.claim("flips_if_removed", "flip", _region_words(topic, mask, fill), {"mask": mask, "fill": fill})
+
+
 def agreeing(
     topic: Topic, methods: Mapping[str, Mapping[str, Any]], layer: str | None, maps: Sequence[Float[Tensor, "h w"]]
 ) -> Claim:

@@ -107,3 +107,86 @@ def _figures(measured: Mapping[str, Any], in_percent: bool, *names: str) -> dict
         return {name: f"{{{name}:.{digits}%}}" for name in names}
     digits = next((count for count in (2, 3) if f"{first:.{count}f}" != f"{second:.{count}f}"), 4)
     return {name: f"{{{name}:.{digits}f}}" for name in names}
+
+
+def evidence(kind: str, measured: Mapping[str, Any]) -> str:
+    """What a region carries of a map's evidence: `label`, `region`, `share`, and for some `part`, `count`, `named`.
+
+    kind: `first` and `next` speak for the label, `against` against it; `diffuse` says that no region stands out, `none`
+          that nothing speaks for it
+    """
+    share, part, largest = (f"{{{name}:{share_form(float(measured[name]))}}}" for name in ("share", "part", "largest"))
+    return {
+        "first": f"What counts most is {{region}}: it carries {share} of the positive evidence for {{label}}.",
+        "next": f"Next comes {{region}}, with {share} of the positive evidence.",
+        "against": (
+            f"Against {{label}} speaks {{region}}: it carries {share} of the negative evidence, which is {part} of all "
+            "evidence."
+        ),
+        "diffuse": (
+            f"The evidence is diffuse: all that was named carries {share} of it, the strongest of the {{count}} "
+            f"segments {largest}."
+        ),
+        "none": "Nothing speaks for {label}: none of the {count} segments has positive evidence.",
+    }[kind]
+
+
+def share_form(share: float) -> str:
+    """As many digits as a share needs so that neither nothing nor all is claimed of what is less."""
+    near = min(share, 1 - share)
+    return ".0%" if near < 1e-9 or near >= 0.005 else ".1%" if near >= 0.0005 else ".2%"
+
+
+def unit_name(stands: bool, *, by_labels: bool = False) -> str:
+    """What a unit answers to: `unit`, `layer`, `name`, `auroc`, `pictures`, `having`.
+
+    by_labels: the name is a label of the model itself, which says nothing of what is in the pictures
+    """
+    if stands and by_labels:
+        return (
+            "Unit {unit} of {layer} goes with the model's own “{name}”: of two pictures, one that the model finds more "
+            "like it and one less, the unit answers more strongly to the first in {auroc:.0%} of cases ({pictures} "
+            "pictures that did not help to find the name, {having} of them more like it)."
+        )
+    if stands:
+        return (
+            "Unit {unit} of {layer} answers to “{name}”: of two pictures, one with it and one without, it answers more "
+            "strongly to the one with it in {auroc:.0%} of cases ({pictures} pictures that did not help to find the "
+            "name, {having} of them with it)."
+        )
+    return (
+        "Unit {unit} of {layer} has no name that stands. The best, “{name}”, tells its stronger answers from its "
+        "weaker ones in {auroc:.0%} of cases, where 50% is chance ({pictures} pictures, {having} of them with it)."
+    )
+
+
+def silent_unit(dead: bool) -> str:
+    """A unit of which nothing can be said: `unit`, `layer`, `pictures`."""
+    if dead:
+        return "Unit {unit} of {layer} gave the same answer to all pictures, so nothing can be said of it."
+    return "No name of unit {unit} of {layer} could be tested: too few of the {pictures} pictures show it, or lack it."
+
+
+def unit_supports(measured: Mapping[str, Any], *, supports: bool, silent: bool, holds: bool) -> str:
+    """What a unit does for a target: `called`, `target`, `before`, `without`; for a silent one `amount`, `raised`."""
+    does = "supports" if supports else "opposes"
+    if silent:
+        would = f"would {does.removesuffix('s')} {{target}}"
+        figure = _unsigned(_figures(measured, False, "before", "raised", "amount"))
+        tried = f"raised to {figure['amount']}, the score goes from {figure['before']} to {figure['raised']}"
+        if holds:
+            return f"{{called}} is silent here; it {would}: {tried}."
+        return f"{{called}} is silent here. Its gradient says that it {would}, but {tried}."
+    names = ("before", "without", "as_usual", "usual") if "as_usual" in measured else ("before", "without")
+    figure = _unsigned(_figures(measured, False, *names))
+    tried = f"set to 0, the score goes from {figure['before']} to {figure['without']}"
+    if "as_usual" in measured:
+        tried += f"; set to what it is on average ({figure['usual']}), to {figure['as_usual']}"
+    if holds:
+        return f"{{called}} {does} {{target}}: {tried}."
+    return f"{{called}} {does} {{target}} by its gradient, but {tried}."
+
+
+def _unsigned(figure: Mapping[str, str]) -> dict[str, str]:
+    """The same fields, where what rounds to 0 has no sign."""
+    return {name: field.replace(":.", ":z.") for name, field in figure.items()}

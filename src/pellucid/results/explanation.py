@@ -17,10 +17,12 @@ from pellucid.images import Frame
 from pellucid.results import page, sheet
 from pellucid.results.choice import Choice
 from pellucid.results.claim import Claim
+from pellucid.results.claims import Claims
 from pellucid.results.drawing import drawn, photograph, picture_alt
 from pellucid.results.encoding import from_plain, to_plain
 from pellucid.results.heatmaps import Heatmaps
 from pellucid.results.model_card import ModelCard
+from pellucid.results.narration import Narration
 from pellucid.results.prediction import Prediction
 from pellucid.results.result import Result
 from pellucid.results.score import Score
@@ -36,10 +38,11 @@ class Explanation(Result):
     predictions: most probable first
     heatmaps:    one picture each, most faithful first; the first is the one shown
     scores:      measures of these maps, one picture each
-    claims:      the sentences, in reading order
+    claims:      the sentences, in reading order; `claims.verified` and so on are those of one verdict
     notes:       what was left out or refused, and why
     truth:       the right answer, where it is known
     cost:        passes and seconds; plan: what was planned within the budget, in words
+    narration:   the claims in a narrator's words, where one was asked
     """
 
     noun: ClassVar[str] = "explanation"
@@ -51,7 +54,7 @@ class Explanation(Result):
     predictions: tuple[Prediction, ...]
     heatmaps: tuple[Heatmaps, ...]
     scores: tuple[Score, ...]
-    claims: tuple[Claim, ...]
+    claims: Claims
     notes: tuple[str, ...]
     truth: Truth | None
     cost: Mapping[str, Any]
@@ -59,6 +62,7 @@ class Explanation(Result):
     seed: int
     versions: Mapping[str, str]
     choice: Choice
+    narration: Narration | None = None
 
     def __post_init__(self) -> None:
         if not self.heatmaps:
@@ -104,6 +108,8 @@ class Explanation(Result):
             "seed": self.seed, "versions": to_plain(self.versions), "choice": self.choice.to_dict(),
             "headline": self.headline,
         }  # fmt: skip
+        if self.narration is not None:
+            record["narration"] = self.narration.to_dict(shelf)
         return {**record, "shelf": shelf.to_dict()}
 
     @classmethod
@@ -116,10 +122,11 @@ class Explanation(Result):
             predictions=tuple(Prediction.from_dict(entry) for entry in record["predictions"]),
             heatmaps=tuple(Heatmaps.from_dict(entry, shelf) for entry in record["heatmaps"]),
             scores=tuple(Score.from_dict(entry) for entry in record["scores"]),
-            claims=tuple(Claim.from_dict(entry, shelf) for entry in record["claims"]), notes=tuple(record["notes"]),
+            claims=Claims(Claim.from_dict(entry, shelf) for entry in record["claims"]), notes=tuple(record["notes"]),
             truth=Truth.from_dict(record["truth"]) if record["truth"] else None, cost=from_plain(record["cost"]),
             plan=record["plan"], seed=record["seed"], versions=from_plain(record["versions"]),
             choice=Choice.from_dict(record["choice"]),
+            narration=Narration.from_dict(record["narration"], shelf) if record.get("narration") else None,
         )  # fmt: skip
 
     def fragment(self) -> Markup:
@@ -132,8 +139,13 @@ class Explanation(Result):
     def __rich__(self) -> RenderableType:
         bars = terminal.bars([(line.label, line.probability) for line in self.predictions])
         lead = Text(f"{self.frame.name}: {self.answer.text}", style="bold")
+        told = [] if self.narration is None else [Text("In the narrator's words:", style="dim"), self.narration]
         return Group(
-            lead, bars, *self.claims, Text(f"Shown first: {self.chosen.title}. {self.choice.sentence}", style="dim")
+            lead,
+            bars,
+            *self.claims,
+            *told,
+            Text(f"Shown first: {self.chosen.title}. {self.choice.sentence}", style="dim"),
         )
 
     def _writers(self) -> Mapping[str, Callable[[], bytes]]:

@@ -12,14 +12,14 @@ from pellucid.results.explanation import Explanation
 from pellucid.results.files import read_json
 from pellucid.results.heatmaps import Heatmaps
 from pellucid.results.leaderboard import Leaderboard
+from pellucid.results.narration import Narration
 from pellucid.results.result import Result
 from pellucid.results.retraining import Retraining
 from pellucid.results.score import Score
 from pellucid.results.truth import Truth
 
-_KINDS: dict[str, Callable[[dict[str, Any]], Result]] = {
-    kind.noun: kind.from_dict for kind in (Claim, Explanation, Heatmaps, Leaderboard, Retraining, Score, Truth)
-}
+_SAVED = (Claim, Explanation, Heatmaps, Leaderboard, Narration, Retraining, Score, Truth)
+_KINDS: dict[str, Callable[[dict[str, Any]], Result]] = {kind.noun: kind.from_dict for kind in _SAVED}
 
 
 def open_result(path: str | Path) -> Any:

@@ -58,6 +58,10 @@ def _evidence(story: Explanation) -> dict[str, Any]:
     shown = [heat for heat in story.heatmaps if heat.method not in CONTROLS]
     return {
         "claims": [claim.fragment() for claim in story.claims], "trust": _trust(story),
+        "narration": None if story.narration is None else {
+            "who": story.narration.narrator, "judgement": story.narration.judgement,
+            "sentences": [one.fragment() for one in story.narration.sentences],
+        },
         "curves": _curves(story),
         "gallery": [
             {**_map(heat, _SMALL), "about": heat.about, "failure": heat.failure(0),

@@ -14,6 +14,7 @@ from pellucid.engine.least import least_bytes
 from pellucid.engine.maps import layer_for, refuse_if_unavailable
 from pellucid.errors import ImageError, MethodUnavailable, PreprocessError, RequestError
 from pellucid.images import find
+from pellucid.language.narrators import narrator_of
 from pellucid.registry import find_method
 from pellucid.stories.folder import JOURNAL, SUFFIXES, Done, Failed, Item, Journal, items_of
 from pellucid.stories.maps import check_layer, needs_of, said_later
@@ -90,6 +91,7 @@ def prepare(
     memory: float | None = None,
     budget: int = 400,
     faithfulness_target: float | None = None,
+    narrator: str | None = None,
 ) -> Errand:
     """Finds the pictures, loads the model and refuses at once what cannot be done for any of them.
 
@@ -104,7 +106,9 @@ def prepare(
     if memory is not None and not 0 < memory < math.inf:
         raise RequestError(f"--memory {memory}; expected GiB above 0.")
     request = Request(target=_target(target), methods=names, layer=layer, budget=budget, seed=seed,
-                      faithfulness_target=faithfulness_target)  # fmt: skip
+                      faithfulness_target=faithfulness_target, narrator=narrator)  # fmt: skip
+    if narrator is not None:
+        narrator_of(narrator)
     items, missing = _found(images, out)
     _check_places(items, out)
     under_study = load(model, device=device)

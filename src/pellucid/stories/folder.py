@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pellucid.errors import FileError, PellucidError
 from pellucid.images import Frame, read
+from pellucid.language.narrators import Narrator, narrator_of
 from pellucid.results import Explanation, Truth, open_explanation
 from pellucid.stories.maps import said_later
 from pellucid.stories.picture import explain_one
@@ -71,9 +72,10 @@ def explain_into(
         ) from error
     journal = Journal(folder / JOURNAL)
     finished = journal.finished()
+    narrator = None if request.narrator is None else narrator_of(request.narrator)
 
     def work(item: Item) -> Done | Failed:
-        return _one(folder, model, item, request, memory, journal, finished)
+        return _one(folder, model, item, request, memory, journal, finished, narrator)
 
     yield from (runner or Here()).run(work, items, label=f"Explaining with {model.name}")
 
@@ -141,7 +143,7 @@ class Journal:
 
 def _one(
     folder: Path, model: VisionModel, item: Item, request: Request, memory: float | None, journal: Journal,
-    finished: dict[str, str],
+    finished: dict[str, str], narrator: Narrator | None,
 ) -> Done | Failed:  # fmt: skip
     page = folder / f"{item.stem}.html"
     try:
@@ -154,7 +156,7 @@ def _one(
                 pass  # damaged since: done again below
         (batch,) = batches_of(model, frame)
         with said_later():  # it stands in the notes of the maps
-            story = explain_one(model, batch, request, memory=memory, truth=item.truth)
+            story = explain_one(model, batch, request, memory=memory, truth=item.truth, narrator=narrator)
         for suffix in SUFFIXES:
             story.save(page.with_suffix(suffix))
         journal.add(key, item.stem, item.source)

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from pellucid.engine import Evidence, look
 from pellucid.engine.maps import layer_for, refuse_if_unavailable, upsampled
-from pellucid.errors import MethodUnavailable, RequestError
+from pellucid.errors import MethodUnavailable, RemoteError, RequestError
 from pellucid.images import baselines, masks
 from pellucid.language import check, templates
+from pellucid.language.narrators import Narrator, narrate, narrator_of
 from pellucid.language.templates import Topic
 from pellucid.registry import find_method, find_metric
-from pellucid.results import Choice, Claim, Explanation, Heatmaps, Prediction, Score, Truth
+from pellucid.results import Choice, Claim, Claims, Explanation, Heatmaps, Narration, Prediction, Score, Truth
 from pellucid.stories.maps import check_layer, heatmaps, needs_of, said_later
 from pellucid.stories.panel import POINTS, Plan, plan
 from pellucid.stories.request import (
@@ -61,6 +62,7 @@ def explain(
     seed: int = 0,
     memory: float | None = None,
     truth: Truth | Sequence[Truth] | None = None,
+    narrator: Narrator | str | None = None,
 ) -> Explanation | list[Explanation]:
     """Why the model said what it said: maps, the most faithful first, measured against maps that know nothing, and
     sentences that were tested. One Explanation for one picture, a list of them for several.
@@ -72,13 +74,17 @@ def explain(
     faithfulness_target: insertion less deletion, up to 1; while no map has it and the budget lasts, methods, layers and
              baselines are searched for a more faithful one. At least half of the budget is then kept for the search
     truth:   the right answer, one per picture, where it is known; it is shown beside, and never used for the choice
+    narrator: who retells the claims, see `pellucid.language.narrators`: `templates`, `hf:FOLDER`, `chat:MODEL`, or an
+             object of that protocol. Every sentence of it is checked against the claims
 
     Raises RequestError where the budget allows for nothing, and whatever `attribute` raises.
     """
     request = Request(
         methods=None if methods is None else method_names(methods), budget=budget, seed=seed,
         layer=layer.name if isinstance(layer, Layer) else layer, faithfulness_target=faithfulness_target,
+        narrator=narrator if isinstance(narrator, str) else None,
     )  # fmt: skip
+    teller = None if narrator is None else narrator_of(narrator)
     under_study = subject(model)
     singles = [single for batch in batches_of(under_study, images) for single in batch.singles()]
     targets = _one_each(target, len(singles), "targets")
@@ -87,7 +93,7 @@ def explain(
         if entry is not None and not isinstance(entry, Truth):
             raise RequestError(f"truth has a {type(entry).__name__}; expected a pl.Truth for each picture, or None.")
     answers = [
-        explain_one(under_study, single, request, target=own_target, memory=memory, truth=own_truth)
+        explain_one(under_study, single, request, target=own_target, memory=memory, truth=own_truth, narrator=teller)
         for single, own_target, own_truth in zip(singles, targets, truths, strict=True)
     ]
     return answers[0] if is_single(images) else answers
@@ -101,10 +107,12 @@ def explain_one(
     target: Any = None,
     memory: float | None = None,
     truth: Truth | None = None,
+    narrator: Narrator | None = None,
 ) -> Explanation:
     """The Explanation of one picture that is model input already (a Batch of one).
 
-    target: whatever `attribute` takes for one picture; None is the request's own
+    target:   whatever `attribute` takes for one picture; None is the request's own
+    narrator: who retells the claims; a server that does not answer is told of in the notes
     """
     started = time.perf_counter()
     seen = rank_maps(model, picture, request, target=target, memory=memory)
@@ -118,6 +126,7 @@ def explain_one(
         input=picture.inputs[0].cpu().numpy() if picture.given or model.preprocess is None else None,
     )  # fmt: skip
     claims = _claims(topic, seen, outputs, predictions, request.layer)
+    narration = _narration(model, claims, narrator, picture, notes)
     if not choice.beats_controls and curves is not None:
         notes.append(choice.reason)
     spent = evidence.passes
@@ -140,6 +149,7 @@ def explain_one(
         seed=request.seed,
         versions=versions(),
         choice=choice,
+        narration=narration,
     )  # fmt: skip
 
 
@@ -341,7 +351,7 @@ def _ungrown(truth: Truth) -> np.ndarray:
 
 def _claims(
     topic: Topic, seen: Ranked, outputs: Tensor, predictions: tuple[Prediction, ...], layer: Layer | str | None
-) -> tuple[Claim, ...]:
+) -> Claims:
     claims: list[Claim] = []
     evidence, chosen = seen.evidence, seen.maps[0]
     if seen.panel.words:
@@ -360,7 +370,23 @@ def _claims(
         parameters = {heat.method: dict(heat.parameters) for heat in named}
         name = layer.name if isinstance(layer, Layer) else layer
         claims.append(templates.agreeing(topic, parameters, name, [heat.one_channel[0] for heat in named]))
-    return tuple(claims)
+    return Claims(claims)
+
+
+def _narration(
+    model: VisionModel, claims: Claims, narrator: Narrator | None, picture: Batch, notes: list[str]
+) -> Narration | None:
+    """The claims in the narrator's words. What a server or the evidence makes impossible becomes a note."""
+    if narrator is None:
+        return None
+    if not claims.verified:
+        notes.append(f"{narrator.name} was not asked: there is no verified claim to retell.")
+        return None
+    try:
+        return narrate(model, claims, narrator, frame=picture.frames[0])
+    except RemoteError as error:
+        notes.append(f"{narrator.name} told nothing. {error}")
+        return None
 
 
 def region_of(heat: Heatmaps, curves: Curves | None) -> Bool[np.ndarray, "height width"]:

@@ -37,6 +37,7 @@ class Request:
     budget:  forward passes per picture; a backward counts two
     faithfulness_target: insertion less deletion, for which methods, layers and baselines are searched; None searches
              for nothing
+    narrator: who retells the findings: `templates`, `hf:FOLDER` or `chat:MODEL`; None is nobody
     """
 
     target: str | int | None = None
@@ -45,6 +46,7 @@ class Request:
     budget: int = DEFAULT_BUDGET
     seed: int = 0
     faithfulness_target: float | None = None
+    narrator: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.budget, bool) or not isinstance(self.budget, int) or self.budget < 1:
@@ -62,7 +64,8 @@ class Request:
 
     def key(self, model: VisionModel, frame: Frame) -> str:
         """Sixteen hex digits that are the same exactly when the answer must be the same."""
-        facts = json.dumps([asdict(self), model.fingerprint, frame.fingerprint], sort_keys=True)
+        asked = {name: value for name, value in asdict(self).items() if name != "narrator" or value is not None}
+        facts = json.dumps([asked, model.fingerprint, frame.fingerprint], sort_keys=True)
         return hashlib.blake2b(facts.encode(), digest_size=8).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:

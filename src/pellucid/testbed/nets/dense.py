@@ -99,12 +99,15 @@ class Segmenter(nn.Module):
 
     def forward(self, pictures: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch part h w"]:
         """One logit per pixel and part id (`testbed.PART_IDS`), 0 the background. Sides are multiples of 4."""
+        return self.head(self.features(pictures))
+
+    def features(self, pictures: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch channel h w"]:
+        """What the last layer reads, at every pixel."""
         fine = self.down1(self.normalise(pictures))
         middle = self.down2(fine)
         coarse = self.down3(middle)
         middle = self.up2(torch.cat([_doubled(coarse), middle], dim=1))
-        fine = self.up1(torch.cat([_doubled(middle), fine], dim=1))
-        return self.head(fine)
+        return self.up1(torch.cat([_doubled(middle), fine], dim=1))
 
 
 def _doubled(maps: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h2 w2"]:

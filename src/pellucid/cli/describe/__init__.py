@@ -1,0 +1,14 @@
+"""`pellucid describe unit | layer | image | head | class`: what a model has learned or seen, in words."""
+
+from __future__ import annotations
+
+import typer
+
+from pellucid.cli.describe import classes, head, image, units
+
+app = typer.Typer(help="What a model has learned or seen, in words that were tested.", no_args_is_help=True)
+app.command("unit")(units.unit)
+app.command("layer")(units.layer)
+app.command("image")(image.image)
+app.command("head")(head.head)
+app.command("class")(classes.described)

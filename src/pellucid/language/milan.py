@@ -1,0 +1,83 @@
+"""What a captioner says of the places that drive a unit, less what it says anyway.
+
+Hernandez et al., Natural Language Descriptions of Deep Visual Features (MILAN), ICLR 2022: the description d with the
+largest log p(d | exemplars) - weight * log p(d).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from pellucid.errors import ShapeError
+from pellucid.testbed.nets import Captioner
+
+EXEMPLARS, QUANTILE, WEIGHT = 15, 0.99, 0.2
+
+
+@dataclass(frozen=True)
+class Description:
+    """One text, its score, and the two likelihoods it is made of (natural logarithms)."""
+
+    text: str
+    score: float
+    seen: float
+    anyway: float
+
+
+def describe(
+    captioner: Captioner,
+    pictures: Float[Tensor, "picture 3 height width"],
+    activation: Float[Tensor, "picture h w"],
+    candidates: Sequence[str],
+    *,
+    anyway: Float[Tensor, "text"],
+    weight: float = WEIGHT,
+) -> tuple[Description, ...]:
+    """Candidate texts for one unit, the best first.
+
+    pictures:   in 0..1, as the captioner takes them
+    activation: the unit's map of the same pictures; what lies above its .99 quantile is shown, the rest is painted in
+                the picture's mean colour
+    anyway:     log likelihood of each candidate whatever the unit, such as `likelihood` over pictures drawn at random
+                gives; in the paper a language model's, which this captioner has none of
+    """
+    if len(pictures) != len(activation):
+        raise ShapeError("The unit's maps", got=tuple(activation.shape), expected=f"{len(pictures)}, one per picture")
+    strongest = activation.flatten(1).amax(dim=1).topk(min(EXEMPLARS, len(pictures))).indices
+    shown = _shown(pictures[strongest], activation[strongest], float(np.quantile(activation.numpy(), QUANTILE)))
+    seen = likelihood(captioner, shown, candidates)
+    scored = [
+        Description(text, one - weight * other, one, other)
+        for text, one, other in zip(candidates, seen.tolist(), anyway.tolist(), strict=True)
+    ]
+    return tuple(sorted(scored, key=lambda said: -said.score))
+
+
+@torch.no_grad()
+def likelihood(
+    captioner: Captioner, pictures: Float[Tensor, "picture 3 height width"], texts: Sequence[str]
+) -> Float[Tensor, "text"]:
+    """The mean over pictures of the log likelihood of each text, per word so that short ones have no advantage."""
+    seen, numbers = captioner.look(pictures), captioner.words.encode(texts)
+    found: list[Tensor] = []
+    for row in numbers:
+        said = row[row != 0]
+        logits = captioner.speak(seen, said[None, :-1].expand(len(seen), -1)).log_softmax(dim=-1)
+        own = logits.gather(2, said[None, 1:, None].expand(len(seen), -1, -1))
+        found.append(own.mean())
+    return torch.stack(found)
+
+
+def _shown(
+    pictures: Float[Tensor, "picture 3 height width"], activation: Float[Tensor, "picture h w"], level: float
+) -> Float[Tensor, "picture 3 height width"]:
+    large = functional.interpolate(activation[:, None], pictures.shape[-2:], mode="bilinear", align_corners=False)
+    mask: Bool[Tensor, "picture 1 height width"] = large >= min(level, float(large.max()))
+    return torch.where(mask, pictures, pictures.mean(dim=(2, 3), keepdim=True))
