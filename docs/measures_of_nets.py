@@ -279,12 +279,10 @@ def levels_of(found: Retraining, axis: str, chance: float) -> Curves:
 def detector() -> Detect:
     """The testbed's detector as the measures ask for it."""
     net, _ = nets.load("detector")
+    assert isinstance(net, nets.Detector)
 
     def detect(pictures: Tensor) -> list[Found]:
-        return [
-            one_class_each(one.boxes, one.scores, one.labels, 12)
-            for one in net.detect(pictures)  # type: ignore[operator]
-        ]
+        return [one_class_each(one.boxes, one.scores, one.labels, 12) for one in net.detect(pictures)]
 
     return detect
 

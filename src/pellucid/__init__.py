@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pellucid.results import Leaderboard as Leaderboard
     from pellucid.results import Score as Score
     from pellucid.results import Truth as Truth
-    from pellucid.results import open_result as open  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from pellucid.results import open_result as open  # noqa: F401  # pyright: ignore[reportUnusedImport]  its public name
     from pellucid.stories.contest import benchmark as benchmark
     from pellucid.stories.maps import attribute as attribute
     from pellucid.stories.measure import evaluate as evaluate

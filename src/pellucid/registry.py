@@ -1,6 +1,6 @@
 """Name → declaration, for methods, metrics and claim tests.
 
-The decorators fill the tables; the rooms are walked when a table is first asked for, never at import.
+The decorators fill the tables; a table's room is walked when it is first asked for, never at import.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pellucid.errors import UnknownMethod
 from pellucid.values.need import Need
 
-_ROOMS = ("attribution", "trust", "language")
-
 _methods: dict[str, Method] = {}
 _metrics: dict[str, Metric] = {}
 _claim_tests: dict[str, Callable[..., Any]] = {}
-_walked = False
 
 
 @dataclass(frozen=True)
@@ -153,19 +151,19 @@ def claim_test(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 def methods() -> dict[str, Method]:
     """Every method by name."""
-    _walk()
+    _walk("attribution")
     return dict(_methods)
 
 
 def metrics() -> dict[str, Metric]:
     """Every trust measure by name."""
-    _walk()
+    _walk("trust")
     return dict(_metrics)
 
 
 def claim_tests() -> dict[str, Callable[..., Any]]:
     """Every claim test by name."""
-    _walk()
+    _walk("language")
     return dict(_claim_tests)
 
 
@@ -187,12 +185,8 @@ def find_metric(name: str) -> Metric:
     return table[name]
 
 
-def _walk() -> None:
-    global _walked
-    if _walked:
-        return
-    for room in _ROOMS:
-        package = importlib.import_module(f"pellucid.{room}")
-        for entry in pkgutil.iter_modules(package.__path__, f"pellucid.{room}."):
-            importlib.import_module(entry.name)
-    _walked = True
+@cache
+def _walk(room: str) -> None:
+    package = importlib.import_module(f"pellucid.{room}")
+    for entry in pkgutil.iter_modules(package.__path__, f"pellucid.{room}."):
+        importlib.import_module(entry.name)

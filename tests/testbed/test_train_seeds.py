@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def test_what_is_there_is_kept_and_what_was_made_otherwise_is_made_again(
         true_grow(seedling)
 
     monkeypatch.setattr(seeds, "grow", grow)
-    monkeypatch.setattr(seeds, "ProcessPoolExecutor", _here)
+    monkeypatch.setattr(seeds, "spread", here)
     cards = train_seeds(tmp_path, ["cnn"], count=2)
     assert [card.seed for card in cards] == grown == [FIRST_SEED, FIRST_SEED + 1]
     first = (tmp_path / f"seed-{FIRST_SEED}" / "cnn.safetensors").read_bytes()
@@ -54,20 +55,7 @@ def unmeasured(name: str, _: object, seed: int, plan: Plan) -> Card:
     return Card(name, (), 64, "", "", {}, seed, plan.to_dict())
 
 
-class _here:
-    """Does the work of a pool of processes in this one."""
-
-    def __init__(self, *_: object) -> None: ...
-
-    def __enter__(self) -> _here:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def submit(self, function: object, seedling: seeds.Seedling) -> object:
-        from concurrent.futures import Future
-
-        done: Future[None] = Future()
-        function(seedling)  # type: ignore[operator]
-        done.set_result(None)
-        return done
+def here(job: Callable[[object], None], items: Sequence[object], _: int) -> Iterator[tuple[int, None]]:
+    """Does the work of many processes in this one."""
+    for place, item in enumerate(items):
+        yield place, job(item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -104,11 +104,11 @@ def simulatability(
          steps=steps, seeds=seeds, workers=workers, seed=seed)  # fmt: skip
 
 
-def _run(measure: str, out: Path, as_json: bool, **asked: object) -> None:
+def _run(measure: str, out: Path, as_json: bool, **asked: Any) -> None:
     from pellucid.results.files import write_atomically
     from pellucid.stories.retraining import Trial, run
 
-    found = run(measure, Trial(folder=out, **asked))  # type: ignore[arg-type]
+    found = run(measure, Trial(folder=out, **asked))
     files = [found.save(out / f"{measure}.json"), found.save(out / f"{measure}.csv"),
              write_atomically(out / f"{measure}-details.csv", found.csv(details=True).encode())]  # fmt: skip
     if as_json:

@@ -16,14 +16,14 @@ from pellucid import hooks
 from pellucid.compute.memory import Budget, halving
 from pellucid.engine.edits import Edit, Replace
 from pellucid.engine.findings import Answers, BiasTerm, Passes, TokenGrid
-from pellucid.engine.recording import Recording, Wanted, gradients, record, score, settled, sound
+from pellucid.engine.recording import Recording, Wanted, answers, chances, gradients, record, score, settled, sound
 from pellucid.engine.suffix import Origin, Suffix, suffix_of
 from pellucid.engine.tape import Tape
 from pellucid.errors import MethodUnavailable
 from pellucid.images import baselines
 from pellucid.subject import VisionModel
 from pellucid.subject.layers import LayerTree, to_grid
-from pellucid.values import Class, Layer, Predicted, Preprocess, Seed, Target, Text
+from pellucid.values import Layer, Predicted, Preprocess, Seed, Target
 
 _SHARES_OF_GRADIENT_PASS = 3  # a graph holds activations, their gradients and copies
 _PERTURBATION_FILL = "blur"
@@ -246,8 +246,8 @@ class Evidence:
             room = min(room, used) if used < points else room
             self.passes.add(used)
             start += used
-            for answers in rows.cpu().split(batch):
-                yield Answers(*answers.unbind(dim=-1))
+            for three in rows.cpu().split(batch):
+                yield Answers(*three.unbind(dim=-1))
 
     def gradients_at(self, points: Iterable[Tensor], rule: str | None = None) -> Iterator[Tensor]:
         """The target's gradient at changed inputs, each [batch channel height width], in order."""
@@ -481,10 +481,9 @@ class Evidence:
             if not probability:
                 return recording.scores.clone()
             outputs = recording.outputs.clone()
-        if probability and all(isinstance(target, (Class, Text)) for target in targets):
-            rows = torch.arange(len(targets), device=outputs.device)
-            index = torch.tensor([target.index for target in targets], device=outputs.device)  # type: ignore[union-attr]
-            return self.model.probabilities(outputs)[rows, index]
+        found = chances(self.model, targets, outputs) if probability else None
+        if found is not None:
+            return found
         if any(target.reads != "output" for target in targets):
             return record(self.model, inputs, targets, Wanted(), self._edits).scores.clone()
         return score(targets, outputs, _unread)
@@ -496,11 +495,7 @@ class Evidence:
         else:
             recording = record(self.model, inputs, targets, Wanted(), self._edits)
             outputs, scores = recording.outputs.clone(), recording.scores.clone()
-        probability = scores
-        if all(isinstance(target, (Class, Text)) for target in targets):
-            index = torch.tensor([target.index for target in targets], device=outputs.device)  # type: ignore[union-attr]
-            probability = self.model.probabilities(outputs)[torch.arange(len(targets), device=outputs.device), index]
-        return torch.stack([scores, probability.float(), outputs.argmax(dim=-1).float()], dim=-1)
+        return answers(self.model, targets, outputs, scores)
 
     def _gradient_of(self, inputs: Tensor, targets: Sequence[Target], rule: str | None) -> Tensor:
         recording = record(

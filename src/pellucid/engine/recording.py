@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pellucid import hooks
@@ -17,7 +18,7 @@ from pellucid.errors import MethodUnavailable, ModelError
 from pellucid.hooks import BackwardRule
 from pellucid.subject import VisionModel
 from pellucid.subject.layers import first_tensor, to_grid
-from pellucid.values import Class, Predicted, Target
+from pellucid.values import Class, Predicted, Target, Text
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,22 @@ def score(targets: Sequence[Target], outputs: Tensor, read: Callable[[str], Tens
     places = torch.empty_like(rows, dtype=torch.long)
     places[torch.tensor(order, device=rows.device)] = torch.arange(len(order), device=rows.device)
     return torch.cat([piece for piece, _ in pieces])[places]
+
+
+def chances(model: VisionModel, targets: Sequence[Target], outputs: Tensor) -> Float[Tensor, "batch"] | None:
+    """The probability of each sample's class or text; None unless every target is one."""
+    places = [target.index for target in targets if isinstance(target, (Class, Text))]
+    if len(places) < len(targets):
+        return None
+    rows = torch.arange(len(places), device=outputs.device)
+    return model.probabilities(outputs)[rows, torch.tensor(places, device=outputs.device)]
+
+
+def answers(model: VisionModel, targets: Sequence[Target], outputs: Tensor, scores: Tensor) -> Float[Tensor, "batch 3"]:
+    """Of each sample the score, the probability (the score again where the target is no class) and the first class."""
+    found = chances(model, targets, outputs)
+    probability = scores if found is None else found
+    return torch.stack([scores, probability.float(), outputs.argmax(dim=-1).float()], dim=-1)
 
 
 def gradients(

@@ -13,10 +13,10 @@ from pellucid import hooks
 from pellucid.compute.memory import halving
 from pellucid.engine.evidence import Evidence
 from pellucid.engine.findings import Answers, TokenGrid
-from pellucid.engine.recording import score
+from pellucid.engine.recording import answers, score
 from pellucid.errors import MethodUnavailable, ModelError
 from pellucid.subject import VisionModel
-from pellucid.values import Class, Target, Text
+from pellucid.values import Target
 
 _WHAT, _INSTEAD = "Dropping tokens", ("mode='pixels'",)
 # Largest difference that another order of the tokens may make, in parts of the largest answer: rounding.
@@ -44,8 +44,8 @@ def token_answers(evidence: Evidence, kept: Sequence[Int[Tensor, "batch token"]]
                 lambda fit, at=waiting: _answered(evidence, grid, [kept[one] for one in at[:fit]]), room
             )
             evidence.passes.add(used * (grid.prefix + size) / (grid.prefix + grid.rows * grid.columns))
-            for place, answers in zip(waiting[:used], rows.cpu().split(len(evidence)), strict=True):
-                found[place] = Answers(*answers.unbind(dim=-1))
+            for place, three in zip(waiting[:used], rows.cpu().split(len(evidence)), strict=True):
+                found[place] = Answers(*three.unbind(dim=-1))
             waiting = waiting[used:]
     return [found[place] for place in range(len(kept))]
 
@@ -105,12 +105,7 @@ def _answered(evidence: Evidence, grid: TokenGrid, kept: Sequence[Tensor]) -> Fl
     inputs = evidence.inputs.repeat(len(kept), 1, 1, 1)
     targets: Sequence[Target] = evidence.targets * len(kept)
     outputs = _outputs(evidence.model, grid, inputs, torch.cat(list(kept)))
-    scores = score(targets, outputs, lambda _: outputs)
-    probability = scores
-    if all(isinstance(target, (Class, Text)) for target in targets):
-        index = torch.tensor([target.index for target in targets], device=outputs.device)  # type: ignore[union-attr]
-        probability = evidence.model.probabilities(outputs)[torch.arange(len(targets), device=outputs.device), index]
-    return torch.stack([scores, probability.float(), outputs.argmax(dim=-1).float()], dim=-1)
+    return answers(evidence.model, targets, outputs, score(targets, outputs, lambda _: outputs))
 
 
 def _outputs(model: VisionModel, grid: TokenGrid, inputs: Tensor, kept: Int[Tensor, "sample token"]) -> Tensor:

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pellucid.errors import DescriptorError
+from pellucid.language.hypotheses import auroc
 
 Encode = Callable[[Sequence[str]], Float[Tensor, "text dim"]]
 
@@ -287,13 +288,6 @@ def visibility(
         told = described.descriptions[number] or described.sentences[number]
         mine = labels == number
         found[described.names[number]] = tuple(
-            (text, _auroc(cosines[mine, at], cosines[~mine, at])) for at, text in enumerate(told)
+            (text, auroc(mine.numpy(), cosines[:, at].numpy())) for at, text in enumerate(told)
         )
     return found
-
-
-def _auroc(own: Tensor, rest: Tensor) -> float:
-    if not len(own) or not len(rest):
-        return float("nan")
-    above = (own[:, None] > rest).float() + 0.5 * (own[:, None] == rest).float()
-    return float(above.mean())

@@ -6,23 +6,17 @@ The responses may be a layer's, a person's ratings or a scan's: pictures down, u
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
-from sklearn.decomposition import NMF, PCA, FastICA
-from sklearn.exceptions import ConvergenceWarning
 
 from pellucid.errors import RequestError, ShapeError
 
-KINDS: Mapping[str, Callable[[Any, int], Any]] = {
-    "pca": lambda count, _: PCA(count, svd_solver="full"),
-    "nmf": lambda count, seed: NMF(count, init="nndsvda", random_state=seed, max_iter=1000),
-    "ica": lambda count, seed: FastICA(count, whiten="unit-variance", random_state=seed, max_iter=1000),
-}
+KINDS = ("pca", "nmf", "ica")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +63,16 @@ def _fitted(
     values: Float[np.ndarray, "picture unit"], kind: str, count: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Directions, responses along them, and the matrix they give back."""
-    model = KINDS[kind](count, seed)
+    # Imported late: it takes seconds, and every recheck of a claim loads this room.
+    from sklearn.decomposition import NMF, PCA, FastICA
+    from sklearn.exceptions import ConvergenceWarning
+
+    models: dict[str, Callable[[], Any]] = {
+        "pca": lambda: PCA(count, svd_solver="full"),
+        "nmf": lambda: NMF(cast(Any, count), init="nndsvda", random_state=seed, max_iter=1000),
+        "ica": lambda: FastICA(count, whiten="unit-variance", random_state=seed, max_iter=1000),
+    }
+    model = models[kind]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # what did not settle shows in its reliability
         found = model.fit_transform(values)

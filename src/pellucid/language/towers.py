@@ -208,7 +208,7 @@ def _timm(network: Any) -> Tower:
     weights = _first if pool == "token" else _mean_from(0 if network.pool_include_prefix else prefix)
 
     def begin(pictures: Tensor) -> Tensor:
-        return network.norm_pre(network.patch_drop(network._pos_embed(network.patch_embed(pictures))))  # noqa: SLF001
+        return network.norm_pre(network.patch_drop(network._pos_embed(network.patch_embed(pictures))))  # noqa: SLF001  as above
 
     blocks: list[Attending] = []
     for depth, block in enumerate(network.blocks):

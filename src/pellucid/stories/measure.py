@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -176,7 +176,7 @@ def ground(truth: Known, batch: Batch, size: tuple[int, int]) -> Ground:
         grown = Ground.of(_on_input(batch, [one.mask for one in truths]), shape)
         exact = _on_input(batch, [one.mask if one.ungrown is None else one.ungrown for one in truths])
         return replace(grown, exact=exact)
-    return Ground.of(truths, (len(batch), *size))  # type: ignore[arg-type]
+    return Ground.of(cast("Tensor | np.ndarray | Sequence[np.ndarray]", truths), (len(batch), *size))
 
 
 def _on_input(batch: Batch, masks: Sequence[np.ndarray]) -> Tensor:

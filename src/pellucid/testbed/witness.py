@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -78,8 +77,7 @@ class Witness(nn.Module):
 def witness() -> Witness:
     """The one that comes along."""
     net = Witness()
-    with safe_open(_WEIGHTS, framework="pt") as file:
-        net.load_state_dict({key: file.get_tensor(key).float() for key in file.keys()})  # noqa: SIM118  (no mapping)
+    net.load_state_dict({key: value.float() for key, value in load_file(_WEIGHTS).items()})
     return net.eval()
 
 

@@ -18,6 +18,9 @@ from pellucid.trust.removal import blanked, followed
 from pellucid.values.seed import Seed
 
 AREAS = (1.0, 0.5, 0.15)
+_PRICE: Mapping[str, Callable[..., float]] = {
+    "cost": lambda areas=AREAS, **_: len(areas), "shared": lambda areas=AREAS, **_: 1 + len(areas),
+}  # fmt: skip
 FAKE = "all ones but one pixel"
 """A map that knows nothing and passes for the best where only the prediction through the map counts."""
 
@@ -37,10 +40,7 @@ class Seen:
     why: Mapping[int, str]
 
 
-@metric(
-    "average_drop", better="lower", paper="Chattopadhay et al. 2018", cost=lambda areas=AREAS, **_: len(areas),
-    shared=lambda areas=AREAS, **_: 1 + len(areas),
-)  # fmt: skip
+@metric("average_drop", better="lower", paper="Chattopadhay et al. 2018", **_PRICE)
 def average_drop(
     evidence: Evidence, maps: Maps, *, areas: Sequence[float] = AREAS, fill: str = "black", seed: int | None = None
 ) -> Measured:
@@ -55,10 +55,7 @@ def average_drop(
     return _measured(seen, areas, fill, lambda before, after: drop(before, after), "part of the prediction lost")
 
 
-@metric(
-    "increase_in_confidence", better="higher", paper="Chattopadhay et al. 2018",
-    cost=lambda areas=AREAS, **_: len(areas), shared=lambda areas=AREAS, **_: 1 + len(areas),
-)  # fmt: skip
+@metric("increase_in_confidence", better="higher", paper="Chattopadhay et al. 2018", **_PRICE)
 def increase_in_confidence(
     evidence: Evidence, maps: Maps, *, areas: Sequence[float] = AREAS, fill: str = "black", seed: int | None = None
 ) -> Measured:
@@ -70,10 +67,7 @@ def increase_in_confidence(
     return _measured(seen, areas, fill, lambda before, after: (after > before).float(), "share that rose")
 
 
-@metric(
-    "average_gain", better="higher", paper="Zhang et al. 2023",
-    cost=lambda areas=AREAS, **_: len(areas), shared=lambda areas=AREAS, **_: 1 + len(areas),
-)  # fmt: skip
+@metric("average_gain", better="higher", paper="Zhang et al. 2023", **_PRICE)
 def average_gain(
     evidence: Evidence, maps: Maps, *, areas: Sequence[float] = AREAS, fill: str = "black", seed: int | None = None
 ) -> Measured:
@@ -89,10 +83,7 @@ def average_gain(
     )  # fmt: skip
 
 
-@metric(
-    "win_share", better="higher", paper="Chattopadhay et al. 2018",
-    cost=lambda areas=AREAS, **_: len(areas), shared=lambda areas=AREAS, **_: 1 + len(areas),
-)  # fmt: skip
+@metric("win_share", better="higher", paper="Chattopadhay et al. 2018", **_PRICE)
 def win_share(
     evidence: Evidence, maps: Maps, *, areas: Sequence[float] = AREAS, fill: str = "black", seed: int | None = None
 ) -> Measured:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,12 +36,14 @@ def _shared(
     return 1 + everything * len(fills)
 
 
+def _price(**usual: Any) -> dict[str, Callable[..., float]]:
+    """Cost and shared cost of a measure with these defaults, as `metric` takes them."""
+    return {"cost": partial(_cost, **usual), "shared": partial(_shared, **usual)}
+
+
 @metric(
     "aopc", better="higher", paper="Samek et al. 2017", range=(-1.0, 1.0),
-    cost=lambda region=9, steps=100, fills=("noise",), **rest: _cost(region=region, steps=steps, fills=fills, **rest),
-    shared=lambda region=9, steps=100, fills=("noise",), **rest: _shared(
-        region=region, steps=steps, fills=fills, **rest
-    ),
+    **_price(region=9, steps=100, fills=("noise",)),
 )  # fmt: skip
 def aopc(
     evidence: Evidence, maps: Maps, *, region: int = 9, steps: int = 100, fills: Sequence[str] = ("noise",),
@@ -58,10 +61,7 @@ def aopc(
 
 @metric(
     "aopc_lerf", better="lower", paper="Samek et al. 2017", range=(-1.0, 1.0),
-    cost=lambda region=9, steps=100, fills=("noise",), **rest: _cost(region=region, steps=steps, fills=fills, **rest),
-    shared=lambda region=9, steps=100, fills=("noise",), **rest: _shared(
-        region=region, steps=steps, fills=fills, **rest
-    ),
+    **_price(region=9, steps=100, fills=("noise",)),
 )  # fmt: skip
 def aopc_lerf(
     evidence: Evidence, maps: Maps, *, region: int = 9, steps: int = 100, fills: Sequence[str] = ("noise",),
@@ -77,10 +77,7 @@ def aopc_lerf(
 
 @metric(
     "region_perturbation", better="higher", paper="Samek et al. 2017, as in Quantus", range=(-1.0, 1.0),
-    cost=lambda region=8, steps=100, fills=("black",), **rest: _cost(region=region, steps=steps, fills=fills, **rest),
-    shared=lambda region=8, steps=100, fills=("black",), **rest: _shared(
-        region=region, steps=steps, fills=fills, **rest
-    ),
+    **_price(region=8, steps=100, fills=("black",)),
 )  # fmt: skip
 def region_perturbation(
     evidence: Evidence, maps: Maps, *, region: int = 8, steps: int = 100, fills: Sequence[str] = ("black",),
@@ -95,9 +92,7 @@ def region_perturbation(
 
 
 @metric(
-    "selectivity", better="lower", paper="Montavon et al. 2018",
-    cost=lambda region=16, fills=("black",), **rest: _cost(region=region, steps=None, fills=fills, **rest),
-    shared=lambda region=16, fills=("black",), **rest: _shared(region=region, steps=None, fills=fills, **rest),
+    "selectivity", better="lower", paper="Montavon et al. 2018", **_price(region=16, steps=None, fills=("black",))
 )  # fmt: skip
 def selectivity(
     evidence: Evidence, maps: Maps, *, region: int = 16, fills: Sequence[str] = ("black",), seed: int | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from jaxtyping import Float
@@ -38,11 +38,7 @@ def max_sensitivity(
         name: torch.stack([_norm(after[name] - before) for _, _, after in changes]) / _norm(before).clamp(min=1e-30)
         for name, before in maps.items()
     }
-    return Measured(
-        {name: rows.amax(dim=0) for name, rows in relative.items()},
-        {name: rows.std(dim=0, correction=0) for name, rows in relative.items()},
-        unit="parts of the map's norm", notes=(_STABLE,),
-    )  # fmt: skip
+    return _largest(relative, "parts of the map's norm")
 
 
 @metric(
@@ -68,11 +64,7 @@ def local_lipschitz(
         ])
         for name, before in maps.items()
     }  # fmt: skip
-    return Measured(
-        {name: rows.amax(dim=0) for name, rows in ratios.items()},
-        {name: rows.std(dim=0, correction=0) for name, rows in ratios.items()},
-        unit="relative change of the map over that of the picture", notes=(_STABLE,),
-    )  # fmt: skip
+    return _largest(ratios, "relative change of the map over that of the picture")
 
 
 @metric(
@@ -109,6 +101,15 @@ def output_stability(
     return Measured(
         values, unit="relative change of the map over that of the outputs", notes=(_STABLE,), skipped=skipped
     )
+
+
+def _largest(rows: Mapping[str, Tensor], unit: str) -> Measured:
+    """The largest of the samples, the first axis, with their spread."""
+    return Measured(
+        {name: values.amax(dim=0) for name, values in rows.items()},
+        {name: values.std(dim=0, correction=0) for name, values in rows.items()},
+        unit=unit, notes=(_STABLE,),
+    )  # fmt: skip
 
 
 def _changes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -184,11 +185,11 @@ class Support:
 
 
 def compared(
-    support: Support, maps: Mapping[str, Float[Tensor, "shot height width"]], **settings: float
+    support: Support, maps: Mapping[str, Float[Tensor, "shot height width"]], **settings: Any
 ) -> dict[str, dict[str, SupportCurve]]:
     """Deletion and insertion of several maps and the controls, by map and curve; settings as for `Support.curve`."""
     return {
-        name: {curve: support.curve(given, curve, **settings) for curve in CURVES}  # type: ignore[arg-type]
+        name: {curve: support.curve(given, curve, **settings) for curve in CURVES}
         for name, given in {**maps, **{f"control {name}": given for name, given in support.controls().items()}}.items()
     }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pellucid.errors import SceneError
@@ -145,8 +145,7 @@ def build(name: str, words: Sequence[str] | None = None) -> nn.Module:
 def load(name: str, folder: Path = WEIGHTS) -> tuple[nn.Module, Card]:
     """A trained net in evaluation mode, and what is known of it. Raises SceneError for a name that is not shipped."""
     card = card_of(name, folder)
-    with safe_open(path_of(name, folder), framework="pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (no mapping)
+    state = load_file(path_of(name, folder))
     with torch.random.fork_rng(devices=[]):  # the first weights are thrown away; the caller's generator stays put
         net = build(name, card.labels)
     wide = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
-import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
+from pellucid.compute.pool import spread
 from pellucid.compute.progress import track
 from pellucid.compute.train import Recipe
 from pellucid.testbed import nets
@@ -20,7 +16,6 @@ from pellucid.testbed.train.plans import PLANS, Plan
 from pellucid.testbed.train.run import measured, trained
 
 FIRST_SEED = 101  # the scenes of these seeds are used by nothing else
-_WATCH_SECONDS = 2.0
 
 # Shorter than the shipped nets' recipes, and enough: the clean ones recognise the species, the biased ones follow the
 # landscape and read the plume.
@@ -79,14 +74,8 @@ def train_seeds(
     """
     wanted = seedlings(folder, names, count)
     missing = [seedling for seedling in wanted if not seedling.there]
-    with ProcessPoolExecutor(workers, get_context("spawn"), _settle, (os.getpid(),)) as pool:
-        running = [pool.submit(grow, seedling) for seedling in missing]
-        try:
-            for done in track(as_completed(running), total=len(running), label="Nets from seeds"):
-                done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for _ in track(spread(grow, missing, workers), total=len(missing), label="Nets from seeds"):
+        pass
     return tuple(nets.load(seedling.name, seedling.folder)[1] for seedling in wanted)
 
 
@@ -95,15 +84,3 @@ def grow(seedling: Seedling) -> None:
     outcome = trained(seedling.name, seedling.seed, plan=seedling.plan, folder=seedling.folder)
     card = measured(seedling.name, nets.rounded(outcome.net), seedling.seed, outcome.plan)
     nets.save(outcome.net, card, seedling.folder)
-
-
-def _settle(parent: int) -> None:
-    """A worker draws no bars of its own, and leaves when its parent is gone."""
-    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (open as long as the worker lives)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_WATCH_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -106,9 +106,9 @@ def concept_global_importance(
     ]
     mean = float(rows.nanmean())
     return GlobalImportance(
-        per_class=rows, per_class_ranked=correlations(_ranked(own), _ranked(real)),
+        per_class=rows, per_class_ranked=correlations(ranks(own), ranks(real)),
         per_concept=correlations(own.T, real.T),
-        per_concept_ranked=correlations(_ranked(own.T), _ranked(real.T)),
+        per_concept_ranked=correlations(ranks(own.T), ranks(real.T)),
         classes=interval(rows.tolist(), seed), concepts=interval(correlations(own.T, real.T).tolist(), seed),
         whole=float(correlations(own.reshape(1, -1), real.reshape(1, -1))), shuffled=tuple(drawn),
         p=(sum(other >= mean for other in drawn) + 1) / (shuffles + 1),
@@ -215,10 +215,11 @@ def correlations(one: Float[Tensor, "row entry"], other: Float[Tensor, "row entr
     return torch.where(scale > 1e-12, (one * other).sum(dim=1) / scale.clamp(min=1e-300), torch.nan)
 
 
-def _ranked(values: Float[Tensor, "row entry"]) -> Float[Tensor, "row entry"]:
+def ranks(values: Float[Tensor, "row entry"]) -> Float[Tensor, "row entry"]:
+    """Of each entry in its row, 1 for the lowest; equal ones share the mean of their places."""
     from scipy.stats import rankdata
 
-    return torch.from_numpy(np.asarray(rankdata(values.numpy(), axis=1), dtype=np.float64))
+    return torch.from_numpy(np.asarray(rankdata(values.double().numpy(), axis=1), dtype=np.float64))
 
 
 def _highest(values: Float[Tensor, "item concept"], top: int) -> Bool[Tensor, "item concept"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,9 +158,11 @@ def _talk(
     return torch.where(count > 0, ((read != before) & steady).sum(dim=1).double() / count.clamp(min=1), torch.nan)
 
 
-def _reading(classifier: object) -> Callable[[Tensor], Tensor]:
-    predict = classifier.predict  # type: ignore[attr-defined]  # scikit-learn's, untyped
-    return lambda values: torch.from_numpy(np.asarray(predict(values.detach().double().numpy()), dtype=np.int64))
+def _reading(classifier: Any) -> Callable[[Tensor], Tensor]:
+    def read(values: Tensor) -> Tensor:
+        return torch.from_numpy(np.asarray(classifier.predict(values.detach().double().numpy()), dtype=np.int64))
+
+    return read
 
 
 def _constant(value: int) -> Callable[[Tensor], Tensor]:

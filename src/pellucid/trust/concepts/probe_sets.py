@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pellucid.compute.bootstrap import Interval, interval
 from pellucid.errors import RequestError, ShapeError
-from pellucid.trust.concepts.bottleneck import correlations
+from pellucid.trust.concepts.bottleneck import correlations, ranks
 from pellucid.trust.concepts.finding import Finding, halves, same_length
 from pellucid.values.seed import Seed
 
@@ -106,7 +106,7 @@ def probe_set_agreement(
         (first & first[:, torch.randperm(count, generator=generator)]).sum(dim=1).double() / top
         for _ in range(shuffles)
     ]).mean(dim=0)  # fmt: skip
-    order = correlations(_ranked(one), _ranked(other))
+    order = correlations(ranks(one), ranks(other))
     cosine = None
     if vectors is not None:
         values = torch.nn.functional.cosine_similarity(vectors[0].double(), vectors[1].double(), dim=1)
@@ -237,9 +237,3 @@ def _top(values: Float[Tensor, "explained concept"], top: int, seed: Seed) -> Bo
     shuffle = torch.randperm(values.shape[1], generator=seed.generator())
     order = values[:, shuffle].argsort(dim=1, descending=True, stable=True)
     return shuffle[order].argsort(dim=1) < top
-
-
-def _ranked(values: Tensor) -> Float[Tensor, "explained concept"]:
-    from scipy.stats import rankdata
-
-    return torch.from_numpy(np.asarray(rankdata(values.double().numpy(), axis=1), dtype=np.float64))

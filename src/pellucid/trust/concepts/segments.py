@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pellucid.compute.bootstrap import Interval, interval
 from pellucid.errors import RequestError, ShapeError
-from pellucid.trust.concepts.bottleneck import correlations
+from pellucid.trust.concepts.bottleneck import correlations, ranks
 from pellucid.trust.concepts.finding import Finding
 from pellucid.values.seed import Seed
 
@@ -202,13 +201,7 @@ def _ranks(values: Float[Tensor, "item segment"], seed: Seed) -> Int[Tensor, "it
 
 
 def _spearman(one: Tensor, other: Tensor) -> Float[Tensor, "item"]:
-    from scipy.stats import rankdata
-
-    first, second = (
-        torch.from_numpy(np.asarray(rankdata(values.double().numpy(), axis=1), dtype=np.float64))
-        for values in (one, other)
-    )
-    return correlations(first, second)
+    return correlations(ranks(one), ranks(other))
 
 
 def _kendall(one: Tensor, other: Tensor) -> list[float]:
