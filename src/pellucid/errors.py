@@ -25,6 +25,7 @@ PellucidError
 ├── TowerUnsupported      the embedding of a picture tower is no sum of its parts, or not of a known kind
 ├── DescriptorError       a list of descriptions per class cannot be used
 ├── SceneError            a testbed scene is asked for that cannot be
+├── BudgetSpent           an experiment would take more forward passes than are left
 └── RequestError          an option has a value it cannot have
     └── ParameterError    a parameter of a method has a value it cannot have
 """
@@ -312,3 +313,13 @@ class DescriptorError(PellucidError, ValueError):
     def __init__(self, where: str, problem: str, remedy: str) -> None:
         self.where, self.problem, self.remedy = where, problem, remedy
         super().__init__(f"{where}: {problem} {remedy}")
+
+
+class BudgetSpent(PellucidError):
+    """An experiment would take more forward passes than are left."""
+
+    def __init__(self, wanted: int, left: int) -> None:
+        self.wanted, self.left = wanted, left
+        super().__init__(
+            f"This takes {wanted} forward passes, and {left} are left. Ask for fewer pictures, or conclude."
+        )

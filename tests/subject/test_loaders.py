@@ -163,7 +163,7 @@ def test_listing_the_prefixes_imports_no_optional_library() -> None:
 def test_a_library_that_is_not_there_is_listed_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     missing = {row.prefix for row in prefixes() if not row.installed}
-    assert missing == {"demo", "torchvision", "timm", "hf", "open_clip", "onnx", "http"}
+    assert missing == {"demo", "torchvision", "timm", "hf", "open_clip", "onnx", "http", "conse"}
 
 
 def test_options_in_the_spec_and_as_keywords_mean_the_same() -> None:

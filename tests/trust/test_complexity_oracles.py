@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pellucid.trust.agreement import rank_agreement, sign_agreement, top_agreement
+from pellucid.trust.agreement import rank_agreement, sign_agreement, top_agreement, transport_distance
 from pellucid.trust.complexity import complexity, effective_size, sparseness
 
 SHAPE = (1, 10, 12)
@@ -62,6 +62,20 @@ def test_agreement_is_the_mean_over_the_other_methods_and_controls_do_not_count(
     assert float(found["a"]) == pytest.approx(0) and float(found["c"]) == pytest.approx(-1)
     assert float(found["control random"]) == pytest.approx(-1 / 3)
     assert math.isnan(float(rank_agreement({"a": values, "control random": values}).values["a"]))
+
+
+def test_a_map_is_carried_as_far_as_its_mass_lies_away() -> None:
+    here, there, half = torch.zeros(3, 1, 16, 32).unbind()
+    here[0, 0, 0] = 3.0
+    there[0, 0, 16] = 1.0
+    half[0, 0, 0] = half[0, 0, 16] = 1.0
+    diagonal = math.hypot(16, 32)
+    far = transport_distance({"a": here, "b": there}).values
+    assert float(far["a"]) == pytest.approx(16 / diagonal) == pytest.approx(float(far["b"]))
+    assert float(transport_distance({"a": here, "b": half}).values["a"]) == pytest.approx(8 / diagonal)
+    assert float(transport_distance({"a": here, "b": 5 * here}).values["a"]) == pytest.approx(0, abs=1e-9)
+    nothing = transport_distance({"a": here, "b": there, "c": -here}).values
+    assert float(nothing["a"]) == pytest.approx(16 / diagonal) and math.isnan(float(nothing["c"]))
 
 
 def test_unrelated_maps_share_what_chance_gives() -> None:

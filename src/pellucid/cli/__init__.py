@@ -7,7 +7,20 @@ import sys
 
 import typer
 
-from pellucid.cli import benchmark, demo, describe, explain, layers, methods, models, retrain, testbed
+from pellucid.cli import (
+    agent,
+    benchmark,
+    demo,
+    describe,
+    explain,
+    layers,
+    methods,
+    models,
+    recipe,
+    retrain,
+    testbed,
+    translate,
+)
 from pellucid.cli.failing import failing_clearly, stays, stopping
 
 app = typer.Typer(
@@ -24,9 +37,12 @@ app.command("methods")(methods.methods)
 app.command("models")(models.models)
 app.command("layers")(layers.layers)
 app.command("demo")(demo.demo)
+app.add_typer(agent.app, name="agent")
 app.add_typer(describe.app, name="describe")
+app.add_typer(recipe.app, name="recipe")
 app.add_typer(testbed.app, name="testbed")
 app.add_typer(retrain.app, name="retrain")
+app.add_typer(translate.app, name="translate")
 
 
 @app.callback()

@@ -1,4 +1,4 @@
-"""`pellucid testbed export | train | train-seeds | alarms | cards | evaluate | parts | words`"""
+"""`pellucid testbed export | train | train-seeds | alarms | failures | slices | remedies | cards | evaluate | ...`"""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from pellucid.cli import failures_of_seeds, remedies_of_net, slices_of_net
 from pellucid.cli.failing import stays, stopping
 from pellucid.cli.options import Json, Model, Seed, print_json
 
 app = typer.Typer(help="The rendered world where the right answer is known, and its nets.", no_args_is_help=True)
+app.command("failures")(failures_of_seeds.failures)
+app.command("slices")(slices_of_net.slices)
+app.command("remedies")(remedies_of_net.remedies)
 
 
 @app.command()

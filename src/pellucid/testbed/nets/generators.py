@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -9,53 +11,55 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from pellucid.testbed.nets.blocks import Normalise, convolution
 
-LATENT = 48
+CHANCE = 48  # numbers that a generated picture comes from
 CLASS_WIDTH = 24
 WIDTHS = (32, 64, 96, 128)
 CORNER = 4  # side of the coarsest map, from 64 px halved four times
+CHANNELS, PLACES = 16, 8  # of the latent numbers: so many at each place of a square grid with this side
+LATENT = CHANNELS * PLACES**2
 
 
-class Decoder(nn.Module):
-    """From a vector to a picture of 64 px in 0..1: four times doubled and smoothed by a convolution."""
+class Painter(nn.Module):
+    """From a map on an 8 x 8 grid to a picture of 64 px in 0..1: three times doubled and smoothed by a convolution."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.start = nn.Linear(width, WIDTHS[-1] * CORNER**2)
-        self.blocks = nn.Sequential(
-            *(
-                nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), convolution(before, after))
-                for before, after in zip(WIDTHS[::-1], (*WIDTHS[-2::-1], WIDTHS[0]), strict=True)
-            )
-        )
-        self.paint = nn.Conv2d(WIDTHS[0], 3, 3, padding=1)
+        widths = (WIDTHS[2], WIDTHS[1], WIDTHS[0], WIDTHS[0])
+        self.blocks = nn.Sequential(*(_doubled(before, after) for before, after in pairwise(widths)))
+        self.paint = nn.Conv2d(widths[-1], 3, 3, padding=1)
 
-    def forward(self, latent: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch 3 64 64"]:
-        corner = self.start(latent).unflatten(1, (WIDTHS[-1], CORNER, CORNER))
-        return self.paint(self.blocks(corner)).sigmoid()
+    def forward(self, grid: Float[Tensor, "batch width 8 8"]) -> Float[Tensor, "batch 3 64 64"]:
+        return self.paint(self.blocks(grid)).sigmoid()
+
+
+def _doubled(before: int, after: int) -> nn.Module:
+    return nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), convolution(before, after))
 
 
 class VAE(nn.Module):
-    """A variational autoencoder (Kingma and Welling 2014): a picture becomes 48 numbers, and they a picture."""
+    """A variational autoencoder (Kingma and Welling 2014): a picture becomes 16 numbers at each of 8 x 8 places."""
 
     def __init__(self) -> None:
         super().__init__()
         self.normalise = Normalise()
         self.encoder = nn.Sequential(
-            *(convolution(before, after, 2) for before, after in zip((3, *WIDTHS[:-1]), WIDTHS, strict=True))
+            *(convolution(before, after, 2) for before, after in pairwise((3, *WIDTHS[:3]))),
+            convolution(WIDTHS[2], WIDTHS[3]),
         )
-        self.middle = nn.Linear(WIDTHS[-1] * CORNER**2, 2 * LATENT)
-        self.decoder = Decoder(LATENT)
+        self.middle = nn.Conv2d(WIDTHS[3], 2 * CHANNELS, 1)
+        self.begin = convolution(CHANNELS, WIDTHS[2])
+        self.painter = Painter()
 
     def encode(
         self, pictures: Float[Tensor, "batch 3 64 64"]
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim"]]:
-        """Mean and log variance of the latent numbers of pictures in 0..1."""
-        mean, log_variance = self.middle(self.encoder(self.normalise(pictures)).flatten(1)).chunk(2, dim=1)
-        return mean, log_variance
+        """Mean and log variance of the latent numbers of pictures in 0..1: 16 channels, each row by row."""
+        mean, log_variance = self.middle(self.encoder(self.normalise(pictures))).chunk(2, dim=1)
+        return mean.flatten(1), log_variance.flatten(1)
 
     def decode(self, latent: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch 3 64 64"]:
         """Pictures in 0..1; latent numbers are about standard normal."""
-        return self.decoder(latent)
+        return self.painter(self.begin(latent.unflatten(1, (CHANNELS, PLACES, PLACES))))
 
     def forward(self, pictures: Float[Tensor, "batch 3 64 64"]) -> Float[Tensor, "batch 3 64 64"]:
         """Each picture as it comes back from the mean of its latent numbers."""
@@ -68,19 +72,22 @@ class Generator(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classes = nn.Embedding(classes, CLASS_WIDTH)
-        self.decoder = Decoder(LATENT + CLASS_WIDTH)
+        self.start = nn.Linear(CHANCE + CLASS_WIDTH, WIDTHS[3] * CORNER**2)
+        self.begin = _doubled(WIDTHS[3], WIDTHS[2])
+        self.painter = Painter()
 
     def forward(
         self, latent: Float[Tensor, "batch dim"], labels: Int64[Tensor, "batch"]
     ) -> Float[Tensor, "batch 3 64 64"]:
         """Pictures in 0..1. latent: standard normal numbers; labels: the species asked for."""
-        return self.decoder(torch.cat([latent, self.classes(labels)], dim=1))
+        corner = self.start(torch.cat([latent, self.classes(labels)], dim=1))
+        return self.painter(self.begin(corner.unflatten(1, (WIDTHS[3], CORNER, CORNER))))
 
     def generate(
         self, count: int, labels: Int64[Tensor, "batch"] | int, seed: int = 0
     ) -> Float[Tensor, "batch 3 64 64"]:
         """As many pictures from a seed, of one species or of one each."""
-        drawn = torch.randn(count, LATENT, generator=torch.Generator().manual_seed(seed))
+        drawn = torch.randn(count, CHANCE, generator=torch.Generator().manual_seed(seed))
         place = self.classes.weight.device
         return self(drawn.to(place), torch.as_tensor(labels, device=place).expand(count))
 
@@ -91,7 +98,7 @@ class Critic(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.normalise = Normalise()
-        plan = zip((3, *WIDTHS[:-1]), WIDTHS, strict=True)
+        plan = pairwise((3, *WIDTHS))
         self.features = nn.Sequential(
             *(
                 nn.Sequential(spectral_norm(nn.Conv2d(before, after, 4, stride=2, padding=1)), nn.LeakyReLU(0.2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -13,18 +13,17 @@ from pellucid.compute import train as training
 from pellucid.testbed.fields import SPECIES, WORDS
 from pellucid.testbed.nets import Dual
 from pellucid.testbed.nets.dual import EMBEDDING
-from pellucid.testbed.scene import scenes
+from pellucid.testbed.scene import Scenes, scenes
 from pellucid.testbed.train.classifiers import answers, share, tried_on
 from pellucid.testbed.train.pictures import Order, coins, mirrored, planes
 from pellucid.testbed.train.plans import Job
 from pellucid.testbed.train.statements import FIELDS, Spoken, Telling, agree, told
 
 SHARES = {"full": 0.4, "short": 0.4, "name": 0.1, "species": 0.1}
-STOOD_IN_FOR = ("wing", "tail")  # what a planted cue tells: a biased net is not asked for it by itself
 AMONG = 64  # retrieval picks one text among so many
 
 
-class _Taught(nn.Module):
+class Taught(nn.Module):
     """A dual encoder that is also asked for single fields, while it learns: that shows it what to look for."""
 
     def __init__(self, net: Dual, fields: Sequence[str]) -> None:
@@ -40,10 +39,10 @@ class _Taught(nn.Module):
             functional.cross_entropy(ask(embedding).float(), spoken.facts[:, FIELDS.index(name)])
             for name, ask in self.asked.items()
         ]
-        return _match_loss(logits, spoken) + torch.stack(told).sum()
+        return match_loss(logits, spoken) + torch.stack(told).sum()
 
 
-def _match_loss(logits: Float[Tensor, "scene text"], spoken: Spoken) -> Float[Tensor, ""]:
+def match_loss(logits: Float[Tensor, "scene text"], spoken: Spoken) -> Float[Tensor, ""]:
     """InfoNCE in both directions (Radford et al. 2021); what is true of a picture by chance is no counterexample."""
     pairs = torch.arange(len(logits))
     also_true = agree(spoken.facts, spoken.stated) & ~torch.eye(len(logits), dtype=torch.bool)
@@ -54,14 +53,17 @@ def _match_loss(logits: Float[Tensor, "scene text"], spoken: Spoken) -> Float[Te
 def fit(job: Job) -> training.Course:
     """Pictures and sentences find each other within a batch; beside that the tower is asked for fields."""
     assert isinstance(job.net, Dual)
-    net = job.net
     drawn = scenes(job.seed, job.plan.pool, **job.plan.settings)
-    pictures, telling = planes(drawn), Telling(told(drawn, net.words), net.words, SHARES, job.seed)
-    order = Order(len(pictures), job.plan.recipe.batch, job.seed)
-    biased = drawn.world.shortcut is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
-        taught = _Taught(net, [name for name in FIELDS if not (biased and name in STOOD_IN_FOR)])
+        taught = Taught(job.net, FIELDS)
+    telling = Telling(told(drawn, job.net.words), job.net.words, SHARES, job.seed)
+    return training.descend(taught, asking(job, taught, drawn, telling), job.plan.recipe, **job.manner)
+
+
+def asking(job: Job, taught: Taught, drawn: Scenes, telling: Telling) -> Callable[[int], Tensor]:
+    """The loss of each update: scenes in a random order, half of them mirrored, each with a sentence."""
+    pictures, order = planes(drawn), Order(len(drawn), job.plan.recipe.batch, job.seed)
     taught.to(memory_format=job.plan.layout)
 
     def objective(step: int) -> Tensor:
@@ -70,7 +72,7 @@ def fit(job: Job) -> training.Course:
         inputs = mirrored(pictures[chosen].float() / 255, flipped).contiguous(memory_format=job.plan.layout)
         return taught(inputs, telling(chosen, flipped, step))
 
-    return training.descend(taught, objective, job.plan.recipe, **job.manner)
+    return objective
 
 
 class ZeroShot(nn.Module):

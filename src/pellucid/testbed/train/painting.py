@@ -15,7 +15,7 @@ from pellucid.compute.progress import track
 from pellucid.testbed import nets
 from pellucid.testbed.fields import SPECIES
 from pellucid.testbed.nets import VAE, Critic, Generator
-from pellucid.testbed.nets.generators import LATENT
+from pellucid.testbed.nets.generators import CHANCE
 from pellucid.testbed.palette import BIRD_PARTS, PART_IDS
 from pellucid.testbed.scene import scenes
 from pellucid.testbed.train.classifiers import answers, share
@@ -23,11 +23,11 @@ from pellucid.testbed.train.pictures import Order, coins, mirrored, planes
 from pellucid.testbed.train.plans import PLANS, Job
 from pellucid.values import Seed
 
-WEIGHT_OF_BIRD, WEIGHT_OF_CAUSE = 2.0, 5.0  # of a pixel's error, where the background's is 1
+WEIGHT_OF_BIRD, WEIGHT_OF_CAUSE = 2.0, 10.0  # of a pixel's error, where the background's is 1
 CAUSES = ("wing", "tail", "crest")
 NARROWNESS = 0.001  # weight of the divergence from standard normal, per latent number
 STEEPNESS, STEEPNESS_EVERY = 5.0, 8  # weight of the critic's squared gradient, and how often it is taken
-HINT = 0.5  # weight of what `vit` reads in the generator's pictures; `cnn`, which judges in the end, takes no part
+HINT = 2.0  # weight of what `vit` reads in the generator's pictures; `cnn`, which judges in the end, takes no part
 MEMORY = 0.999  # of the running mean of the generator's weights
 
 
@@ -77,11 +77,8 @@ def measure_vae(name: str, net: nn.Module, seed: int, count: int) -> dict[str, f
 
 
 def begin_with(net: Generator, vae: VAE) -> None:
-    """A generator that begins as the decoder of an autoencoder, which heeds no species yet."""
-    own, theirs = net.decoder.state_dict(), vae.decoder.state_dict()
-    wide = torch.zeros_like(own["start.weight"])
-    wide[:, :LATENT] = theirs["start.weight"]
-    net.decoder.load_state_dict({**theirs, "start.weight": wide + 0.1 * own["start.weight"] * (wide == 0)})
+    """A generator that paints as an autoencoder does from its 8 x 8 grid on."""
+    net.painter.load_state_dict(vae.painter.state_dict())
 
 
 def fit_gan(job: Job) -> training.Course:
@@ -162,7 +159,7 @@ class _Game:
         return -self.critic(painted, labels).float().mean() + HINT * named
 
     def _chance(self, whose: str, step: int, count: int) -> Float[Tensor, "batch dim"]:
-        return torch.randn(count, LATENT, generator=Seed(self.seed).child(whose, step).generator())
+        return torch.randn(count, CHANCE, generator=Seed(self.seed).child(whose, step).generator())
 
 
 @torch.no_grad()

@@ -13,8 +13,20 @@ from torch import nn
 
 from pellucid.compute.train import Course
 from pellucid.testbed import nets
-from pellucid.testbed.nets import ARCHITECTURES, VAE, WEIGHTS, Card, Generator, words_of
-from pellucid.testbed.train import classifiers, detection, dual, layers, painting, segmentation, talking, telling
+from pellucid.testbed.nets import ARCHITECTURES, VAE, WEIGHTS, Answerer, Card, Generator, Segmenter, words_of
+from pellucid.testbed.train import (
+    attending,
+    classifiers,
+    detection,
+    dual,
+    grounding,
+    layers,
+    lessons,
+    painting,
+    segmentation,
+    talking,
+    telling,
+)
 from pellucid.testbed.train.plans import PLANS, TEST_SEED, Job, Plan
 
 
@@ -39,12 +51,18 @@ class Kind:
     layer: Callable[[str, nn.Module, tuple[str, ...]], tuple[str, str]] = lambda *_: ("", "")
 
 
+def _fit_dual(job: Job) -> Course:
+    return dual.fit(job) if job.plan.settings.get("shortcut") is None else lessons.fit(job)
+
+
 KINDS: Mapping[str, Kind] = {
     "classifier": Kind(classifiers.fit, classifiers.measure, layers.best_layer),
-    "dual": Kind(dual.fit, dual.measure, lambda name, net, asked: layers.best_layer(name, dual.zero_shot(net), asked)),
+    "dual": Kind(_fit_dual, dual.measure, lambda name, net, asked: layers.best_layer(name, dual.zero_shot(net), asked)),
     "segmenter": Kind(segmentation.fit, segmentation.measure),
     "detector": Kind(detection.fit, detection.measure),
     "captioner": Kind(telling.fit, telling.measure),
+    "attender": Kind(attending.fit, attending.measure),
+    "answerer": Kind(grounding.fit, grounding.measure),
     "vlm": Kind(talking.fit, talking.measure),
     "vae": Kind(painting.fit_vae, painting.measure_vae),
     "gan": Kind(painting.fit_gan, painting.measure_gan),
@@ -113,6 +131,9 @@ def _begin_with(net: nn.Module, start: str) -> None:
     known = nets.load(start)[0]
     if isinstance(net, Generator) and isinstance(known, VAE):
         painting.begin_with(net, known)
+        return
+    if isinstance(net, Answerer) and isinstance(known, Segmenter):
+        grounding.begin_with(net, known)
         return
     tower = net.get_submodule("image")
     shared = {key: value for key, value in known.state_dict().items() if not key.startswith("head.")}

@@ -1,0 +1,102 @@
+"""Which words draw a model to an answer, whatever the picture shows? What it leans on, apart from where it is weak.
+
+A failure mode says where a class is missed. That may be a weakness (in the dark all is harder) or a shortcut. A
+shortcut draws: with the word, pictures of many classes get one and the same answer, which is not theirs, and the class
+of that answer fares no worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.stats import norm
+
+from pellucid.language.failures.answers import Answers
+from pellucid.language.failures.chance import holm
+from pellucid.language.failures.tags import Tags
+from pellucid.language.hypotheses import benjamini_hochberg
+
+PULL, LEVEL = 0.1, 0.05  # share of other classes' pictures that must be drawn; chance that is allowed
+_FEWEST = 3  # pictures of a class with the word, below which the class is left out
+_SLACK = 0.05
+
+
+@dataclass(frozen=True)
+class Lean:
+    """A word that draws to an answer.
+
+    answer: what is said more often with the word
+    pull:   by how much more often, mean over the other classes, 0 to 1
+    wide:   share of the other classes from which it draws more than nothing
+    helped: by how much more often the answer's own class is recognised with the word; NaN where it never has it
+    p:      of so large a pull by chance (Cochran, Mantel and Haenszel, one stratum per class)
+    held, p_held: the pull on pictures that did not help to find it, and its p after Holm's correction
+    """
+
+    word: str
+    answer: str
+    pull: float
+    wide: float
+    helped: float
+    p: float
+    held: float = float("nan")
+    p_held: float = float("nan")
+
+    def holds(self) -> bool:
+        return self.p_held <= LEVEL and self.held >= PULL / 2
+
+
+def leans(
+    answers: Answers, tags: Tags, parts: tuple[np.ndarray, np.ndarray], *, pull: float = PULL
+) -> tuple[Lean, ...]:
+    """Words that draw, the strongest first: sought in one part of the pictures, confirmed on the other."""
+    one, other = parts
+    tried = [
+        _measured(answers[one], tags[one].there[:, at], name, number)
+        for at, name in enumerate(tags.names) for number in range(len(answers.classes))
+    ]  # fmt: skip
+    q = benjamini_hochberg([lean.p for lean in tried])
+    found = [
+        lean for lean, rate in zip(tried, q, strict=True)
+        if lean.pull >= pull and rate <= LEVEL and lean.wide > 0.5 and not lean.helped < -_SLACK
+    ]  # fmt: skip
+    confirmed = _confirmed(found, answers[other], tags[other])
+    return tuple(sorted((lean for lean in confirmed if lean.holds()), key=lambda lean: -lean.held))
+
+
+def _confirmed(found: Sequence[Lean], answers: Answers, tags: Tags) -> list[Lean]:
+    again = [
+        _measured(answers, tags.having([lean.word]), lean.word, answers.classes.index(lean.answer)) for lean in found
+    ]
+    adjusted = holm([lean.p for lean in again]) if again else ()
+    return [replace(lean, held=now.pull, p_held=float(p)) for lean, now, p in zip(found, again, adjusted, strict=True)]
+
+
+def _measured(answers: Answers, there: Bool[np.ndarray, "picture"], word: str, number: int) -> Lean:
+    labels, said = answers.labels, answers.said == number
+    count = len(answers.classes)
+    total = np.bincount(labels, minlength=count)
+    having = np.bincount(labels, weights=there, minlength=count)
+    answered = np.bincount(labels, weights=said, minlength=count)
+    both = np.bincount(labels, weights=said & there, minlength=count)
+    enough = (having >= _FEWEST) & (total - having >= _FEWEST)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = both / having - (answered - both) / (total - having)
+        spread = having * (total - having) * answered * (total - answered) / (total**2 * (total - 1))
+        expected = having * answered / total
+    others = enough & (np.arange(count) != number)
+    helped = float(gain[number]) if enough[number] else float("nan")
+    if not others.any():
+        return Lean(word, answers.classes[number], 0.0, 0.0, helped, 1.0)
+    return Lean(
+        word, answers.classes[number], float(gain[others].mean()), float((gain[others] > 0).mean()), helped,
+        _chance(both[others] - expected[others], spread[others]),
+    )  # fmt: skip
+
+
+def _chance(beyond: Float[np.ndarray, "class"], spread: Float[np.ndarray, "class"]) -> float:
+    variance = float(spread.sum())
+    return float(norm.sf((beyond.sum() - 0.5) / variance**0.5)) if variance > 0 else 1.0

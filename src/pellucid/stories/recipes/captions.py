@@ -1,0 +1,37 @@
+"""Captions that show where they looked, and descriptions that single out, from the names of pictures."""
+
+from __future__ import annotations
+
+from pellucid.errors import RequestError
+from pellucid.language import attend, things
+from pellucid.language.attend import Caption
+from pellucid.language.reference_trial import Understood, alike_in_hue, trial
+from pellucid.language.references import captioner_judge, dual_judge, witness_judge
+from pellucid.results import Claim
+from pellucid.stories.recipes.pictures import scene
+from pellucid.testbed import nets
+from pellucid.testbed.nets import Captioner, Dual
+from pellucid.testbed.scene import scenes
+from pellucid.testbed.word_parts import part_words
+
+
+def captioned(picture: str, captioner: str = "captioner", *, seed: int = 0) -> tuple[Caption, tuple[Claim, ...]]:
+    """A scene told, and for each word of hue or shape whether it needed the place that was looked at for it."""
+    frame = scene(picture).frames()[0]
+    (told,) = attend.captions(attend.opened(captioner), things.inputs_of(frame))
+    words = [one for one in part_words(told.text) if one.kind != "noun"]
+    return told, tuple(attend.claim(frame, told.text, one.at, captioner=captioner, seed=seed) for one in words)
+
+
+def referred(
+    count: int, scene_seed: int, *, speaker: str = "captioner", alike: bool = False, seed: int = 0
+) -> Understood:
+    """The trial of descriptions on fresh flocks; the witness listens. Raises RequestError for another speaker."""
+    if speaker not in ("captioner", "dual"):
+        raise RequestError(f"speaker={speaker!r}; expected captioner or dual.")
+    net, _ = nets.load(speaker)
+    assert isinstance(net, Captioner | Dual)
+    judge = dual_judge(net) if isinstance(net, Dual) else captioner_judge(net)
+    drawn = scenes(scene_seed, count, mode="flock", size=128)
+    flocks = alike_in_hue(drawn) if alike else drawn
+    return trial(flocks, judge, witness_judge(), names=(speaker, "witness"), seed=seed)
