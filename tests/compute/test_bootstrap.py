@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 from scipy import stats
 
-from pellucid.compute.bootstrap import difference, holm, interval, p_value
+from pellucid.compute.bootstrap import difference, holm, interval, p_value, wilson
 
 
 def test_the_interval_of_many_values_is_that_of_the_normal_law() -> None:
@@ -59,3 +61,15 @@ def test_the_same_seed_gives_the_same_interval_and_touches_no_global_state() -> 
     state = np.random.get_state()[1].copy()  # type: ignore[union-attr]
     assert interval(values, 5) == interval(values, 5) != interval(values, 6)
     assert (np.random.get_state()[1] == state).all()  # type: ignore[union-attr]
+
+
+@given(hits=some.integers(0, 60), more=some.integers(0, 60))
+def test_the_interval_of_a_share_is_wilsons(hits: int, more: int) -> None:
+    found, other = wilson(hits, hits + more), wilson(more, hits + more)
+    if hits + more == 0:
+        assert np.isnan(found.mean) and found.count == 0
+        return
+    theirs = stats.binomtest(hits, hits + more).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    assert 0 <= found.low <= found.mean <= found.high <= 1
+    assert found.low == pytest.approx(1 - other.high, abs=1e-9)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from scipy.stats import fisher_exact
 
 import pellucid as pl
+from pellucid.compute.bootstrap import wilson
 from pellucid.errors import RequestError, ShapeError
 from pellucid.language.failures import Answers, Pictures, Rule, Tags
 from pellucid.language.failures.against import fit
-from pellucid.language.failures.chance import as_few_right, holm, wilson
+from pellucid.language.failures.chance import as_few_right
 from pellucid.language.failures.leaning import leans
 from pellucid.language.failures.noise import cleared, taggers_error
 from pellucid.language.failures.prime import confirmed, halves, seek
@@ -97,10 +98,6 @@ def test_the_test_is_fishers() -> None:
         table = [[right, size - right], [total_right - right, total - size - (total_right - right)]]
         expected = fisher_exact(table, alternative="less").pvalue
         assert as_few_right(right, size, total_right, total)[0] == pytest.approx(expected, abs=1e-12)
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
 
 
 @given(hits=st.integers(0, 40), more=st.integers(0, 40))

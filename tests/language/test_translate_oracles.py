@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as some
 from torch import nn
 
 import pellucid as pl
@@ -16,7 +14,7 @@ from pellucid.errors import FileError, MethodUnavailable, ModelError, RequestErr
 from pellucid.images import Frame
 from pellucid.language import translate
 from pellucid.language.translation.bridges import Shape
-from pellucid.language.translation.counting import Histogram, merged, ranked, wilson, words_in
+from pellucid.language.translation.counting import Histogram, merged, ranked, words_in
 from pellucid.language.translation.decoders import CaptionerDecoder, opened
 from pellucid.language.translation.learning import hidden
 from pellucid.language.translation.ports import random_places
@@ -251,15 +249,6 @@ def test_the_nucleus_is_the_fewest_words_with_enough_chance() -> None:
     chances = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
     torch.testing.assert_close(nucleus(chances, 0.7), torch.tensor([[0.625, 0.375, 0, 0]]))
     torch.testing.assert_close(nucleus(chances, 0.1), torch.tensor([[1.0, 0, 0, 0]]))
-
-
-@given(some.integers(1, 400), some.data())
-def test_wilson_holds_the_share_and_mirrors(total: int, data: some.DataObject) -> None:
-    count = data.draw(some.integers(0, total))
-    low, high = wilson(count, total)
-    assert 0 <= low <= count / total <= high <= 1
-    other = wilson(total - count, total)
-    assert math.isclose(low, 1 - other[1], abs_tol=1e-9)
 
 
 def test_lift_is_the_logarithm_of_shares_and_is_believed_beyond_chance_alone() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -11,9 +12,11 @@ from jaxtyping import Float
 from pellucid.values.seed import Seed
 
 RESAMPLES = 2000
+Z = 1.959963984540054  # standard deviations on either side that hold 95 %
 _LEVEL = 0.95
 _CHUNK = 2**22  # numbers drawn at once
 
+Key = TypeVar("Key", bound=Hashable)
 Values = Sequence[float] | Float[np.ndarray, "item"]
 
 
@@ -60,10 +63,23 @@ def p_value(one: Values, other: Values, seed: int = 0) -> float:
     return min(1.0, 2 * (least + 1) / (RESAMPLES + 1))
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def wilson(hits: float, count: float, z: float = Z) -> Interval:
+    """A share with its interval (Wilson 1927), which knows that 9 of 9 is not always. NaN of nothing.
+
+    z: how wide, in standard deviations; the usual is 95 %
+    """
+    if count <= 0:
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    mean, square = hits / count, z * z / count
+    middle = (mean + square / 2) / (1 + square)
+    reach = z * (mean * (1 - mean) / count + square / (4 * count)) ** 0.5 / (1 + square)
+    return Interval(mean, max(0.0, min(mean, middle - reach)), min(1.0, max(mean, middle + reach)), round(count))
+
+
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     """The p values corrected for how many there are (Holm 1979), in the order given."""
     ordered = sorted(p_values, key=lambda name: p_values[name])
-    corrected: dict[str, float] = {}
+    corrected: dict[Key, float] = {}
     running = 0.0
     for place, name in enumerate(ordered):
         running = max(running, min(1.0, (len(ordered) - place) * p_values[name]))

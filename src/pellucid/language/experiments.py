@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import binomtest
 
+from pellucid.compute.bootstrap import wilson
 from pellucid.engine import look
 from pellucid.language import check
 from pellucid.language.hypotheses import auroc, believed, permutation_p
@@ -180,8 +180,8 @@ def turning(model: VisionModel, claim: Claim) -> Claim:
 
 def interval(hits: int, count: int) -> tuple[float, float]:
     """Of a share, with 95 % confidence (Wilson 1927)."""
-    found = binomtest(hits, count).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
+    found = wilson(hits, count)
+    return found.low, found.high
 
 
 # -- a label on pictures that did not help to find it -----------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.compute.bootstrap import Interval
+from pellucid.compute.bootstrap import Interval, wilson
 from pellucid.errors import RequestError, SceneError
 from pellucid.language.scenes import stated_all
 from pellucid.results import Claim
@@ -143,11 +143,4 @@ def _of(tried: Sequence[Tried], verdict: str) -> Interval:
 
 
 def _share(hits: Sequence[bool]) -> Interval:
-    """A share with the interval of Wilson (1927), which knows that 78 of 78 is not certainty."""
-    count, z = len(hits), 1.96
-    if not count:
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
-    mean = sum(hits) / count
-    middle = (mean + z**2 / (2 * count)) / (1 + z**2 / count)
-    reach = z / (1 + z**2 / count) * (mean * (1 - mean) / count + z**2 / (4 * count**2)) ** 0.5
-    return Interval(mean, max(0.0, middle - reach), min(1.0, middle + reach), count)
+    return wilson(sum(hits), len(hits))

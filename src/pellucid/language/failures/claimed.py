@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from pellucid.compute.bootstrap import wilson
 from pellucid.language import check
-from pellucid.language.failures.chance import as_few_right, wilson
+from pellucid.language.failures.chance import as_few_right
 from pellucid.language.failures.pictures import Pictures
 from pellucid.language.failures.prime import Mode
 from pellucid.language.failures.tags import Tags

@@ -16,10 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from scipy.stats import mannwhitneyu
 
-from pellucid.compute.bootstrap import Interval
+from pellucid.compute.bootstrap import Interval, holm, wilson
 from pellucid.errors import RequestError
 from pellucid.language.failures.answers import Answers
-from pellucid.language.failures.chance import holm, wilson
 
 LONGEST, ALIKE, MOST = 3, 0.9, 20
 _FEWEST = 5  # wrong, and right, pictures of a class below which nothing is said
@@ -69,7 +68,7 @@ def keywords(
     found: list[Keyword] = []
     for number in np.unique(answers.labels):
         found += _of_class(answers, captions, embeddings, encode, int(number), template, most)
-    adjusted = holm([one.p for one in found]) if found else ()
+    adjusted = holm({number: one.p for number, one in enumerate(found)}).values()
     judged = [
         Keyword(one.number, one.name, one.word, one.score, float(p), one.having, one.usual, one.captions)
         for one, p in zip(found, adjusted, strict=True)

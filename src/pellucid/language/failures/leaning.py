@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.stats import norm
 
+from pellucid.compute.bootstrap import holm
 from pellucid.language.failures.answers import Answers
-from pellucid.language.failures.chance import holm
 from pellucid.language.failures.tags import Tags
 from pellucid.language.hypotheses import benjamini_hochberg
 
@@ -71,7 +71,7 @@ def _confirmed(found: Sequence[Lean], answers: Answers, tags: Tags) -> list[Lean
     again = [
         _measured(answers, tags.having([lean.word]), lean.word, answers.classes.index(lean.answer)) for lean in found
     ]
-    adjusted = holm([lean.p for lean in again]) if again else ()
+    adjusted = holm({number: lean.p for number, lean in enumerate(again)}).values()
     return [replace(lean, held=now.pull, p_held=float(p)) for lean, now, p in zip(found, again, adjusted, strict=True)]
 
 

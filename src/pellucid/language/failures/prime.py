@@ -14,10 +14,10 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
-from pellucid.compute.bootstrap import Interval
+from pellucid.compute.bootstrap import Interval, holm, wilson
 from pellucid.errors import RequestError
 from pellucid.language.failures.answers import Answers
-from pellucid.language.failures.chance import as_few_right, holm, wilson
+from pellucid.language.failures.chance import as_few_right
 from pellucid.language.failures.tags import Tags
 from pellucid.language.hypotheses import benjamini_hochberg
 from pellucid.values import Seed
@@ -151,7 +151,7 @@ def confirmed(searched: Searched, answers: Answers, tags: Tags, *, rule: Rule = 
     """The same modes with how they fare on pictures that did not help to find them; those that hold, first."""
     _same_length(answers, tags)
     held = [_group(answers, mode.number, tags.having(mode.tags)) for mode in searched.modes]
-    adjusted = holm([one.p for one in held]) if held else ()
+    adjusted = holm({number: one.p for number, one in enumerate(held)}).values()
     modes = [
         replace(mode, held=group, p_held=float(p))
         for mode, group, p in zip(searched.modes, held, adjusted, strict=True)

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from pellucid.canvas.words import listed, percent
-from pellucid.compute.bootstrap import Interval
+from pellucid.compute.bootstrap import Interval, wilson
 from pellucid.errors import RequestError
 from pellucid.language.failures.against import DRAWS, Controls, controls
 from pellucid.language.failures.answers import Answers
-from pellucid.language.failures.chance import wilson
 from pellucid.language.failures.claimed import claims
 from pellucid.language.failures.leaning import Lean, leans
 from pellucid.language.failures.pictures import Pictures

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from scipy.stats import kendalltau
 from torch import Tensor
 
-Z = 1.96  # of the 95 % intervals
+from pellucid.compute.bootstrap import Z, wilson
+
 STABLE_TAU, STABLE_TOP = 0.95, 20
 _SAME_MEANING = 0.9  # cosine above which two words are told as one
 _COLLAPSED_BITS = 1.0
@@ -134,16 +135,6 @@ def words_in(text: str) -> frozenset[str]:
     return frozenset(word for word in re.findall(r"[a-z]+(?:-[a-z]+)*", text.lower()) if word not in FUNCTION_WORDS)
 
 
-def wilson(count: float, total: float, z: float = Z) -> tuple[float, float]:
-    """Wilson's interval of a share: from what was counted to what may be behind it (1927)."""
-    if total <= 0:
-        return 0.0, 1.0
-    share, square = count / total, z * z / total
-    middle = (share + square / 2) / (1 + square)
-    half = z * math.sqrt(share * (1 - share) / total + square / (4 * total)) / (1 + square)
-    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
-
-
 @dataclass(frozen=True)
 class Histogram:
     """In how many of so many sentences each word was said."""
@@ -222,11 +213,17 @@ def ranked(
     for word in {*said.counts, *blind.counts}:
         share, anyway = said.share(word), blind.share(word)
         total = (effective or {}).get(word, said.sentences)
-        low, high = wilson(share * total, total, z)
-        under, over = wilson(blind.counts.get(word, 0), blind.sentences, z)
+        low, high = _held(share * total, total, z)
+        under, over = _held(blind.counts.get(word, 0), blind.sentences, z)
         span = _lift(low, over, least), _lift(high, under, least)
         found.append(Ranked(word, share, (low, high), anyway, _lift(share, anyway, least), span))
     return tuple(sorted(found, key=lambda one: (not one.believed, -one.lift, one.word)))
+
+
+def _held(count: float, total: float, z: float) -> tuple[float, float]:
+    """What may be behind a count: anything, where nothing was counted."""
+    found = wilson(count, total, z)
+    return (found.low, found.high) if total > 0 else (0.0, 1.0)
 
 
 def stable(texts: Sequence[str]) -> bool:
