@@ -219,8 +219,16 @@ def test_peaks_lie_apart_and_opposed_segments_are_none() -> None:
 def test_the_piece_with_most_that_speaks_for_the_class_is_cut_out() -> None:
     patches = np.repeat(np.arange(4), 8)[None].repeat(32, axis=0)
     pieces = [Piece("for", patches == 0), Piece("against", patches == 2), Piece("everything", patches >= 0)]
-    mask, names = cut_out(pieces, np.array([1.0, 0.1, -1.0, 0.1]), patches)
-    assert names == ("for",) and (mask == (patches == 0)).all()
+    mask, parts = cut_out(pieces, np.array([1.0, 0.1, -1.0, 0.1]), patches)
+    assert [part.name for part in parts] == ["for"] and (mask == (patches == 0)).all()
+
+
+def test_pieces_that_are_called_alike_are_told_as_one() -> None:
+    patches = np.repeat(np.arange(4), 8)[None].repeat(32, axis=0)
+    pieces = [Piece("brown", patches == 0), Piece("brown", patches == 3), Piece("else", patches == 1)]
+    mask, parts = cut_out(pieces, np.array([1.0, -0.5, -0.5, 1.0]), patches)
+    assert [part.name for part in parts] == ["brown"] and (parts[0].mask == mask).all()
+    assert (mask == np.isin(patches, (0, 3))).all()
 
 
 def test_a_constant_model_is_told_to_be_flat() -> None:

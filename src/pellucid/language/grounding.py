@@ -44,7 +44,7 @@ class Ground:
     question: str
     instead: str
     mask: Bool[np.ndarray, "height width"]
-    gates: tuple[Float[np.ndarray, "channel"], ...]
+    gates: tuple[Float[np.ndarray, "_"], ...]
     other: Bool[np.ndarray, "height width"]
     overlap: float
     moved: float

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -74,6 +74,7 @@ class Elicitation:
         )
 
 
+@runtime_checkable
 class Speaker(Protocol):
     """Anything that answers an elicitation in text."""
 

@@ -92,7 +92,8 @@ def _as_claim(said: Said, found: Finding, sources: Mapping[str, Source], first: 
     """A sentence as a claim of its own: it carries the claims it retells, so that anyone can test it again."""
     cited = {one: sources[one].claim for one in found.cites}
     frame = next((claim.frame for claim in cited.values()), first.frame)
-    names = [label for label in labels if label.casefold() in said.labels(labels)]
+    named = said.labels(labels)
+    names = [label for label in labels if label.casefold() in named]
     return Claim(
         template=_spelled(said.text), predicate="retells", test="retelling", measured=_figures(cited, found),
         arguments={

@@ -128,8 +128,7 @@ class Said:
     def labels(self, known: Sequence[str]) -> frozenset[str]:
         """The classes it names, the longest name where one is part of another."""
         text, found = f" {re.sub(r'[^a-z0-9]+', ' ', self.lowered)} ", set[str]()
-        for label in _longest_first(tuple(known)):
-            spoken = f" {re.sub(r'[^a-z0-9]+', ' ', label).strip()} "
+        for label, spoken in _longest_first(tuple(known)):
             if len(spoken) > 3 and spoken in text:
                 found.add(label)
                 text = text.replace(spoken, "  |  ")
@@ -167,5 +166,7 @@ def numbers_in(text: str) -> tuple[Number, ...]:
 
 
 @lru_cache(maxsize=8)
-def _longest_first(labels: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted({label.casefold() for label in labels}, key=len, reverse=True))
+def _longest_first(labels: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Each name, and how it would stand in a sentence of words alone."""
+    ordered = sorted({label.casefold() for label in labels}, key=len, reverse=True)
+    return tuple((label, f" {re.sub(r'[^a-z0-9]+', ' ', label).strip()} ") for label in ordered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,6 +18,7 @@ FILL = -1  # in token numbers: nothing is there
 TESTBED = "testbed:captioner"
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """A frozen language model. Token numbers of a text end with its end token and are filled up with -1.
 

@@ -7,7 +7,7 @@ told. A part is told only with what the model does without it: that a part can b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -78,17 +78,18 @@ def vale(
         trail = ["All Shapley values are next to nothing: no region can be told from another."]
         return told("vale", model, [first], narrator=narrator, frame=picture, trail=trail, seed=seed)
     pieces = _pieces(topic, patches, values, segmenter)
-    mask, names = chosen(pieces, values, patches, points=points)
-    claims = [first, *_about(topic, mask, names, pieces, fill)]
+    mask, parts = chosen(pieces, values, patches, points=points)
+    names = tuple(piece.name for piece in parts)
+    claims = [first, *_about(topic, mask, parts, fill)]
     beside = _beside(topic, inputs, pieces, values, patches, mask, points, fill)
     trail = [
         f"{patches.max() + 1} superpixels, {samples} coalitions; the strongest holds {values.max():.3g}, the most "
         f"opposed {values.min():.3g}.",
-        f"Prompted at {points} peaks, the mask is {in_words(mask)}, {mask.mean():.0%} of the picture: "
+        f"Prompted at {points} peaks, the mask is {in_words(mask)}, {mask.mean():.0%} of what the model sees: "
         f"{', '.join(names)}.",
     ]  # fmt: skip
-    parts = {"names": list(names), "mask_share": float(mask.mean()), "shapley": values.tolist()}
-    return told("vale", model, claims, narrator=narrator, frame=picture, beside=[beside], trail=trail, parts=parts,
+    kept = {"names": list(names), "mask_share": float(mask.mean()), "shapley": values.tolist()}
+    return told("vale", model, claims, narrator=narrator, frame=picture, beside=[beside], trail=trail, parts=kept,
                 seed=seed)  # fmt: skip
 
 
@@ -119,29 +120,32 @@ def peaks(
 def chosen(
     pieces: Sequence[Piece], values: Float[np.ndarray, "segment"], patches: Int[np.ndarray, "height width"], *,
     points: int = POINTS,
-) -> tuple[Bool[np.ndarray, "height width"], tuple[str, ...]]:  # fmt: skip
+) -> tuple[Bool[np.ndarray, "height width"], tuple[Piece, ...]]:  # fmt: skip
     """The union of prompted pieces with most positive less negative share inside, by the root of its area.
 
-    A piece is prompted when it holds part of a peak. Raises RequestError where no segment speaks for the target.
+    Pieces of one name become one: who reads the name twice cannot tell which is meant. A piece is prompted when it
+    holds part of a peak. Raises RequestError where no segment speaks for the target.
     """
     prompts = peaks(values, patches, points)
     if not prompts:
         raise RequestError("No segment speaks for this class, so nothing can be cut out.")
     hit = [piece for piece in pieces if any((piece.mask & (patches == number)).any() for number in prompts)]
     if not hit:
-        return np.isin(patches, prompts), ("the strongest superpixels",)
+        strongest = np.isin(patches, prompts)
+        return strongest, (Piece("the strongest superpixels", strongest),)
     density = (values / np.bincount(patches.ravel()))[patches]
     ranked = sorted(hit, key=lambda piece: -_worth(piece.mask, density))[: 2 * _LARGEST]
     unions = [group for size in range(1, _LARGEST + 1) for group in combinations(ranked, size)]
     best = max(unions, key=lambda group: _worth(_union(group), density))
-    return _union(best), tuple(piece.name for piece in best)
+    names = dict.fromkeys(piece.name for piece in best)
+    return _union(best), tuple(Piece(name, _union([one for one in best if one.name == name])) for name in names)
 
 
 def _worth(mask: Bool[np.ndarray, "height width"], density: Float[np.ndarray, "height width"]) -> float:
     return float(density[mask].sum() / np.sqrt(max(1, int(mask.sum()))))
 
 
-def _union(group: Sequence[Piece]) -> Bool[np.ndarray, "height width"]:
+def _union(group: Iterable[Piece]) -> Bool[np.ndarray, "height width"]:
     return np.any([piece.mask for piece in group], axis=0)
 
 
@@ -170,15 +174,10 @@ def _called(frame: Frame, mask: Bool[np.ndarray, "height width"]) -> str:
     return in_words(on_frame) + (f" (mostly {colour})" if colour else "")
 
 
-def _about(
-    topic: Topic, mask: Bool[np.ndarray, "height width"], names: Sequence[str], pieces: Sequence[Piece], fill: str
-) -> list[Claim]:
+def _about(topic: Topic, mask: Bool[np.ndarray, "height width"], parts: Sequence[Piece], fill: str) -> list[Claim]:
     """What the model does without the mask, with it alone, and without each named piece of it."""
     claims = [templates.removed(topic, mask, fill), templates.survives(topic, mask, fill)]
-    if len(names) > 1:
-        own = [piece for piece in pieces if piece.name in names and (piece.mask & mask).any()]
-        claims += [_without(topic, piece, fill) for piece in own]
-    return claims
+    return claims + ([_without(topic, piece, fill) for piece in parts] if len(parts) > 1 else [])
 
 
 def _without(topic: Topic, piece: Piece, fill: str) -> Claim:

@@ -26,7 +26,7 @@ class Grounded:
     """
 
     logits: Float[Tensor, "batch h w"]
-    gates: tuple[Float[Tensor, "batch channel"], ...]
+    gates: tuple[Float[Tensor, "batch _"], ...]
 
 
 class SentenceGate(nn.Module):
