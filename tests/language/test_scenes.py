@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 
 import pellucid as pl
+from pellucid.compute.bootstrap import Z
 from pellucid.errors import SceneError
 from pellucid.language.scenes import stated, stated_all, swapped
 from pellucid.results import Claim
@@ -113,4 +114,4 @@ def test_a_share_comes_with_wilsons_interval() -> None:
     """For k of n with z = 1.96 the bounds are the roots of (p - k/n)² = z² p (1 - p) / n."""
     result = telling(count=12, seed=3500, lies=0.5).lies_caught
     for bound in (result.low, result.high):
-        assert (bound - result.mean) ** 2 == pytest.approx(1.96**2 * bound * (1 - bound) / result.count, abs=1e-9)
+        assert (bound - result.mean) ** 2 == pytest.approx(Z**2 * bound * (1 - bound) / result.count, abs=1e-9)
