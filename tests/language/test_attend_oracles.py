@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pellucid.compute.bootstrap import Interval
 from pellucid.errors import RequestError, SceneError, ShapeError
-from pellucid.language import attend, things
+from pellucid.language import attend
 from pellucid.language.attention_trial import Needed, Pointing, Trial
 from pellucid.testbed import nets, scenes
 from pellucid.testbed.nets import Attender, Captioner
@@ -127,7 +127,7 @@ def test_nothing_changes_where_nothing_is_painted_over() -> None:
 
 def test_a_claim_about_a_look_gives_the_same_when_it_is_checked_again() -> None:
     frame = scenes(7, [7]).frames()[0]
-    (told,) = attend.captions(captioner(), things.inputs_of(frame))
+    (told,) = attend.captions(captioner(), frame.tensor())
     word = next(one for one in part_words(told.text) if one.kind == "hue" and one.part == "tail")
     claim = attend.claim(frame, told.text, word.at, captioner="captioner")
     assert claim.verdict == "verified" and f"“{word.word}”" in claim.text

@@ -63,9 +63,9 @@ def test_deleting_a_description_changes_the_score_by_what_arithmetic_says() -> N
 def test_texts_are_encoded_once() -> None:
     asked: list[str] = []
 
-    def encode(texts: object) -> torch.Tensor:
-        asked.extend(texts)  # type: ignore[arg-type]
-        return torch.eye(10)[: len(texts)]  # type: ignore[arg-type]
+    def encode(texts: Sequence[str]) -> torch.Tensor:
+        asked.extend(texts)
+        return torch.eye(10)[: len(texts)]
 
     before = by_description(CATS, encode, wording=PLAIN)
     by_description(CATS.edited("car", add=["a horn"]), encode, wording=PLAIN, known=before)

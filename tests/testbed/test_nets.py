@@ -138,3 +138,9 @@ def test_nets_that_are_not_there_are_named(tmp_path: Path) -> None:
         nets.load("resnet")
     with pytest.raises(SceneError, match="pellucid testbed train cnn"):
         nets.load("cnn", tmp_path)
+
+
+def test_a_net_of_another_kind_than_asked_for_is_named() -> None:
+    assert isinstance(nets.loaded("cnn", nets.SmallCNN), nets.SmallCNN)
+    with pytest.raises(SceneError, match="'cnn' is a SmallCNN; expected a Dual"):
+        nets.loaded("cnn", nets.Dual)

@@ -207,8 +207,8 @@ def write_without(evidence: Evidence, gone: Bool[Tensor, "#batch height width"],
         torch.where(gone[:, None].to(out.device), evidence.fill(fill), evidence.inputs, out=out)
 
 
-def ranking(values: Float[Tensor, "batch height width"], seed: Seed) -> Int[Tensor, "batch height width"]:
-    """Place of every pixel in the order of importance, 0 first. Equal values are ordered by the seed.
+def ranking(values: Float[Tensor, "batch *place"], seed: Seed) -> Int[Tensor, "batch *place"]:
+    """Rank of every place by what is given to it, 0 for the most. Equal values are ordered by the seed.
 
     Ties in reading order would make smooth deletion curves out of flat maps.
     """

@@ -246,6 +246,10 @@ class Frame:
         scaled = torch.from_numpy(window).permute(2, 0, 1).contiguous().to(torch.float32).div_(255)
         return scaled.sub_(_channels(preprocess.mean)).div_(_channels(preprocess.std))
 
+    def tensor(self) -> Float[Tensor, "1 3 height width"]:
+        """The picture as it is, in 0..1: a batch of one for nets that normalise inside."""
+        return torch.from_numpy(self.pixels.copy()).permute(2, 0, 1)[None].float() / 255
+
     def thumbnail(self, side: int) -> Frame:
         """The picture shrunk so that its longer side is at most `side`; never enlarged. It has no geometry."""
         factor = min(1.0, side / max(self.height, self.width))

@@ -167,7 +167,7 @@ def glance(_: VisionModel | None, claim: Claim) -> Claim:
     if claim.frame is None:
         raise RequestError("This claim is about no picture, so its captioner has nothing to look at.")
     net = opened(str(claim.arguments["captioner"]))
-    picture = torch.from_numpy(claim.frame.pixels.copy()).permute(2, 0, 1)[None].float() / 255
+    picture = claim.frame.tensor()
     (told,) = captions(net, picture, [str(claim.arguments["said"])])
     at = int(claim.arguments["word"])
     if not 0 <= at < len(told.words):

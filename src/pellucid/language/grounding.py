@@ -121,9 +121,7 @@ class GroundingTrial:
 
 def opened() -> Answerer:
     """The testbed's net that grounds answers."""
-    net, _ = nets.load("answerer")
-    assert isinstance(net, Answerer)
-    return net
+    return nets.loaded("answerer", Answerer)
 
 
 @torch.no_grad()
@@ -134,7 +132,7 @@ def ground(net: Answerer, frame: Frame, question: str, *, instead: str) -> Groun
     """
     if question == instead:
         raise RequestError("The other question is the same; ask another, so that its mask can be compared.")
-    picture = torch.from_numpy(frame.pixels.copy()).permute(2, 0, 1)[None].float() / 255
+    picture = frame.tensor()
     found = net.ground(picture.expand(2, -1, -1, -1), net.words.encode([question, instead]))
     masks = (found.logits > 0).numpy()
     moved = float(np.mean([float((stage[0] - stage[1]).abs().mean()) for stage in found.gates]))
@@ -160,7 +158,7 @@ def _tried(net: Answerer, kind: str, drawn: Scenes, asked: Sequence[Asked]) -> G
     size = drawn.world.size
     middle = np.zeros((size, size), dtype=bool)
     middle[size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = True
-    centre = [_iou(middle, one.mask) for one in asked]
+    centre = [iou(middle, one.mask) for one in asked]
     return Grounding(
         kind, len(asked), interval(own), float(np.mean(other)), float(np.mean(free)), float(np.mean(centre)),
         difference(own, other), difference(own, free),
@@ -176,9 +174,5 @@ def _overlaps(
     for first in range(0, len(asked), _BATCH):
         some = asked[first : first + _BATCH]
         seen = net.ground(pictures[[one.scene for one in some]], numbers[first : first + _BATCH], opened=opened)
-        found += [_iou(mask, one.mask) for mask, one in zip((seen.logits > 0).numpy(), some, strict=True)]
+        found += [iou(mask, one.mask) for mask, one in zip((seen.logits > 0).numpy(), some, strict=True)]
     return found
-
-
-def _iou(one: Bool[np.ndarray, "height width"], other: Bool[np.ndarray, "height width"]) -> float:
-    return float((one & other).sum() / max(1, int((one | other).sum())))

@@ -112,12 +112,12 @@ def compare(
     count = min(count, len(model.labels) - 1)
     meant, weighed = (_cosines(rows) for rows in (encode(model.labels.names), class_weights(model)))
     pairs = torch.triu_indices(len(meant), len(meant), offset=1)
-    own = _standard(weighed[pairs[0], pairs[1]])
-    agreement = float(own @ _standard(meant[pairs[0], pairs[1]]))
+    own, told = _standard(weighed[pairs[0], pairs[1]]), _standard(meant[pairs[0], pairs[1]])
     generator = Seed(seed).child("deals").generator()
     ranked = torch.zeros_like(meant)
-    ranked[pairs[0], pairs[1]] = _standard(meant[pairs[0], pairs[1]])
+    ranked[pairs[0], pairs[1]] = told
     ranked = ranked + ranked.T
+    agreement = float(own @ told)
     deals: list[float] = []
     for _ in range(SHUFFLES):
         order = torch.randperm(len(meant), generator=generator)

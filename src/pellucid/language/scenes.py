@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -69,7 +68,7 @@ def _picture(model: VisionModel, claim: Claim) -> Float[Tensor, "1 3 height widt
     """The picture in 0..1, whatever the model under study makes of it."""
     if claim.frame is None:
         return claim_input(model, claim)
-    return torch.from_numpy(claim.frame.pixels.copy()).permute(2, 0, 1)[None].float() / 255
+    return claim.frame.tensor()
 
 
 def _judged(claim: Claim, seen: dict[str, dict[str, float]]) -> Claim:

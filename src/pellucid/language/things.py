@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from math import log
 from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool
 from skimage.color import rgb2lab
-from torch import Tensor
 
 from pellucid.errors import RequestError
 from pellucid.images import Frame
@@ -28,9 +26,8 @@ from pellucid.registry import claim_test, claim_tests
 from pellucid.results import Claim
 from pellucid.results.claim import Verdict
 from pellucid.subject import VisionModel
-from pellucid.testbed.nets import Segmenter, load
 from pellucid.testbed.palette import PART_IDS
-from pellucid.testbed.witness import NAME, witness
+from pellucid.testbed.witness import NAME, segmenter, witness
 
 LEAST_PIXELS = 6  # of a part, below which it is not found
 # Mean probability that the segmenter gives these pixels. It has never seen a bird without wings or bib, and imagines
@@ -137,7 +134,7 @@ def parts_of(frame: Frame) -> dict[str, Bool[np.ndarray, "height width"]]:
     if frame.pixels.shape[0] % 4 or frame.pixels.shape[1] % 4:
         raise RequestError("The segmenter takes pictures whose sides are multiples of 4.")
     with torch.no_grad():
-        shares = _segmenter()(inputs_of(frame))[0].softmax(dim=0).numpy()
+        shares = segmenter()(frame.tensor())[0].softmax(dim=0).numpy()
     ids = shares.argmax(axis=0)
     found: dict[str, Bool[np.ndarray, "height width"]] = {}
     for name, number in PART_IDS.items():
@@ -145,19 +142,6 @@ def parts_of(frame: Frame) -> dict[str, Bool[np.ndarray, "height width"]]:
         sure = number == 0 or (mask.any() and float(shares[number % len(shares)][mask].mean()) >= LEAST_SURE)
         found[name] = mask if sure else np.zeros_like(mask)
     return found
-
-
-def inputs_of(frame: Frame) -> Float[Tensor, "1 3 height width"]:
-    """The picture in 0..1, as the testbed's nets take it."""
-    pixels: UInt8[np.ndarray, "height width 3"] = frame.pixels
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
-
-
-@cache
-def _segmenter() -> Segmenter:
-    net, _ = load("segmenter")
-    assert isinstance(net, Segmenter)
-    return net
 
 
 def _read(claim: Claim) -> tuple[dict[str, dict[str, float]], str]:
@@ -168,7 +152,7 @@ def _read(claim: Claim) -> tuple[dict[str, dict[str, float]], str]:
         return {}, "its writer is the only witness"
     if claim.frame.pixels.shape[:2] != (64, 64):
         return {}, "the witness reads pictures of 64 x 64 pixels"
-    return witness().read(inputs_of(claim.frame))[0], ""
+    return witness().read(claim.frame.tensor())[0], ""
 
 
 def _margin(shares: Mapping[str, float], own: str, other: str) -> float:

@@ -125,8 +125,7 @@ def _keywords(
     rng = np.random.default_rng(seed)
     wrong, right = (rng.permutation(np.flatnonzero(one))[: CAPTIONED // 2] for one in (~answers.right, answers.right))
     chosen = np.sort(np.concatenate([wrong, right]))
-    writer, _ = nets.load("captioner")
-    assert isinstance(writer, nets.Captioner)
+    writer = nets.loaded("captioner", nets.Captioner)
     captions = [text for block in part[torch.from_numpy(chosen)].split(_CHUNK) for text in writer.generate(block)]
     found: tuple[Keyword, ...] = keywords(answers[chosen], captions, points[chosen], encode, template="a bird , {}")
     suspicious = [one for one in found if one.suspicious]

@@ -121,9 +121,7 @@ def _twisted(scene: Scenes, style: str, sentence: str, chance: float) -> str:
 
 
 def _captioned(drawn: Scenes) -> tuple[str, ...]:
-    net, _ = nets.load("captioner")
-    assert isinstance(net, nets.Captioner)
-    return net.generate(drawn.tensor())
+    return nets.loaded("captioner", nets.Captioner).generate(drawn.tensor())
 
 
 def _is_true(said: str, known: dict[str, str]) -> bool:

@@ -21,7 +21,7 @@ from torch.nn import functional
 from pellucid.compute import train as training
 from pellucid.errors import SceneError
 from pellucid.testbed.fields import WORDS
-from pellucid.testbed.nets import Segmenter, load
+from pellucid.testbed.nets import Segmenter, loaded
 from pellucid.testbed.palette import PART_IDS
 from pellucid.testbed.scene import scenes
 from pellucid.values import Seed
@@ -139,16 +139,15 @@ def _places() -> Float[Tensor, "pixel 2"]:
 
 
 @cache
-def _segmenter() -> Segmenter:
-    net, _ = load("segmenter")
-    assert isinstance(net, Segmenter)
-    return net
+def segmenter() -> Segmenter:
+    """The net that tells it which pixels are which part."""
+    return loaded("segmenter", Segmenter)
 
 
 @torch.no_grad()
 def _segmented(pictures: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities of the parts at every pixel, and the segmenter's last features."""
-    net = _segmenter()
+    net = segmenter()
     fine = net.features(pictures)
     return net.head(fine).softmax(dim=1), fine
 

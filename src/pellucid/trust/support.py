@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pellucid.engine.perturb import ranking
 from pellucid.errors import RequestError, ShapeError
 from pellucid.images import baselines
 from pellucid.trust.removal import not_finite
@@ -97,7 +98,7 @@ class Support:
             counts = [*range(0, most, max(1, step)), most]
         else:
             counts = [round(most * at / (steps - 1)) for at in range(max(2, steps))]
-        places = _falling(flat, Seed(self.seed)).view(given.shape)
+        places = ranking(flat[None], Seed(self.seed).child("ties")).view(given.shape)
         rising = sorted({min(count, most) for count in counts})
         return self._followed([places < count for count in rising], [at / given.numel() for at in rising], curve)
 
@@ -105,7 +106,7 @@ class Support:
         """Whole shots go or come, in falling order of what the map gives them on average: a ranking of the support."""
         self._check(given, curve, 1.0)
         means = given.detach().cpu().double().mean(dim=(-2, -1))
-        places = _falling(means, Seed(self.seed))[:, None, None].expand(given.shape)
+        places = ranking(means[None], Seed(self.seed).child("ties"))[0, :, None, None].expand(given.shape)
         shots = range(len(given) + 1)
         return self._followed([places < count for count in shots], [count / len(given) for count in shots], curve)
 
@@ -192,13 +193,6 @@ def compared(
         name: {curve: support.curve(given, curve, **settings) for curve in CURVES}
         for name, given in {**maps, **{f"control {name}": given for name, given in support.controls().items()}}.items()
     }
-
-
-def _falling(values: Float[Tensor, "place"], seed: Seed) -> Int[Tensor, "place"]:
-    """The place of each value in falling order, 0 first; equal values are ordered by the seed."""
-    shuffle = torch.randperm(len(values), generator=seed.child("ties").generator())
-    order = shuffle[values[shuffle].argsort(descending=True, stable=True)]
-    return torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
 
 
 def _one_of(what: str, asked: str, known: Sequence[str]) -> None:

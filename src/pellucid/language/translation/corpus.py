@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,7 @@ from pellucid.testbed.scene import Scenes, scenes
 
 SCENE_SEED = 950  # of the testbed's pictures to learn from, which nothing else is measured on
 SCENE_COUNT = 3000
+Picture: TypeAlias = Frame | str | Path
 WRITTEN = "Nobody wrote these sentences: a template filled them from tags."
 
 
@@ -116,13 +118,15 @@ def corpus_of(captions: object) -> Corpus:
     raise RequestError(f"Captions of type {type(captions).__name__}; expected pairs, scenes or the path of a table.")
 
 
-def inputs_of(model: VisionModel, pictures: object) -> Float[Tensor, "picture channel height width"]:
+def inputs_of(
+    model: VisionModel, pictures: Tensor | Scenes | Picture | Sequence[Picture]
+) -> Float[Tensor, "picture channel height width"]:
     """Model input from what the caller has: a tensor, a frame, frames, files or scenes."""
     if isinstance(pictures, Tensor):
         return pictures if pictures.ndim == 4 else pictures[None]
     if isinstance(pictures, Scenes):
         return pictures.tensor() if model.input_size == (pictures.world.size,) * 2 else model.prepare(pictures.frames())
-    listed = [pictures] if isinstance(pictures, (Frame, str, Path)) else list(pictures)  # type: ignore[call-overload]
+    listed = [pictures] if isinstance(pictures, (Frame, str, Path)) else list(pictures)
     if not listed:
         return torch.zeros(0, 3, *(model.input_size or (1, 1)))
     return model.prepare([one if isinstance(one, Frame) else read(one) for one in listed])

@@ -263,4 +263,5 @@ def _compared(
     if min(one.sum(), other.sum()) < 5:
         return float("nan"), float("nan"), float("nan")
     table = [[int((called & group).sum()), int((~called & group).sum())] for group in (one, other)]
-    return float(called[one].mean()), float(called[other].mean()), float(fisher_exact(table).pvalue)  # type: ignore[attr-defined]
+    found: Any = fisher_exact(table)
+    return float(called[one].mean()), float(called[other].mean()), float(found.pvalue)

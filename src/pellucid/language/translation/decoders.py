@@ -108,9 +108,7 @@ class CaptionerDecoder:
 
     @classmethod
     def shipped(cls) -> CaptionerDecoder:
-        net, _ = nets.load("captioner")
-        assert isinstance(net, nets.Captioner)
-        return cls(net.requires_grad_(False), TESTBED)
+        return cls(nets.loaded("captioner", nets.Captioner).requires_grad_(False), TESTBED)
 
     @property
     def network(self) -> nn.Module:

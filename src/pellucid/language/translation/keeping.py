@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from pellucid.errors import FileError, ModelError
 from pellucid.language.translation.bridges import Shape
@@ -53,7 +53,7 @@ def reopened(path: str | Path, model: VisionModel | None = None, lm: Any = None)
     try:
         with safe_open(place, framework="pt") as file:
             about: dict[str, Any] = json.loads(file.metadata()["translator"])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # the file is no mapping
+        state = load_file(place)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise FileError(place, "it holds no translator.", "Write one with `pellucid translate fit`.") from error
     told: dict[str, Any] = about["record"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pellucid.errors import RequestError
-from pellucid.language import attend, things
+from pellucid.language import attend
 from pellucid.language.attend import Caption
 from pellucid.language.reference_trial import Understood, alike_in_hue, trial
 from pellucid.language.references import captioner_judge, dual_judge, witness_judge
@@ -18,7 +18,7 @@ from pellucid.testbed.word_parts import part_words
 def captioned(picture: str, captioner: str = "captioner", *, seed: int = 0) -> tuple[Caption, tuple[Claim, ...]]:
     """A scene told, and for each word of hue or shape whether it needed the place that was looked at for it."""
     frame = scene(picture).frames()[0]
-    (told,) = attend.captions(attend.opened(captioner), things.inputs_of(frame))
+    (told,) = attend.captions(attend.opened(captioner), frame.tensor())
     words = [one for one in part_words(told.text) if one.kind != "noun"]
     return told, tuple(attend.claim(frame, told.text, one.at, captioner=captioner, seed=seed) for one in words)
 

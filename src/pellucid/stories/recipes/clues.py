@@ -88,7 +88,7 @@ def sampled(net: Captioner, frame: Frame, count: int, *, warmth: float = WARMTH,
     """
     generator = Seed(seed).child("paragraphs").generator()
     with torch.no_grad():
-        seen = net.look(things.inputs_of(frame)).expand(count, -1, -1)
+        seen = net.look(frame.tensor()).expand(count, -1, -1)
         said = torch.full((count, 1), BEGIN)
         over = torch.zeros(count, dtype=torch.bool)
         while said.shape[1] < LONGEST and not bool(over.all()):
@@ -98,7 +98,7 @@ def sampled(net: Captioner, frame: Frame, count: int, *, warmth: float = WARMTH,
             over |= word[:, 0] == END
             said = torch.cat([said, word], dim=1)
     drawn = (net.words.decode(row[1:]) for row in said.tolist())
-    return (net.generate(things.inputs_of(frame))[0], *(text for text in drawn if _in_grammar(text)))
+    return (net.generate(frame.tensor())[0], *(text for text in drawn if _in_grammar(text)))
 
 
 def sentences(caption: str) -> tuple[str, ...]:
@@ -150,7 +150,7 @@ def clues(
 
     paragraphs: captions in the grammar to choose from; None samples them from the captioner
     """
-    dual, captioner = _dual(), _captioner()
+    dual, captioner = nets.loaded("dual", Dual), nets.loaded("captioner", Captioner)
     offered = tuple(paragraphs) if paragraphs is not None else sampled(captioner, picture, count, seed=seed)
     best = offered[chosen(picture, offered, dual)]
     said = sentences(best)
@@ -224,16 +224,4 @@ def _in_grammar(text: str) -> bool:
 
 @torch.no_grad()
 def _likeness(dual: Dual, frame: Frame, texts: Sequence[str]) -> Float[Tensor, "text"]:
-    return (dual.encode_images(things.inputs_of(frame)) @ dual.encode_texts(texts).T)[0]
-
-
-def _dual() -> Dual:
-    net, _ = nets.load("dual")
-    assert isinstance(net, Dual)
-    return net
-
-
-def _captioner() -> Captioner:
-    net, _ = nets.load("captioner")
-    assert isinstance(net, Captioner)
-    return net
+    return (dual.encode_images(frame.tensor()) @ dual.encode_texts(texts).T)[0]

@@ -83,7 +83,7 @@ def by_questions(net: VisionLanguage) -> Read:
     def read(frame: Frame, asked: Sequence[str] | None) -> dict[str, str]:
         texts = {**_OPEN, **{name: one[0] for name, one in _CLOSED.items()}}
         wanted = [name for name in texts if asked is None or name in asked]
-        pictures = things.inputs_of(frame).expand(len(wanted) + 1, -1, -1, -1)
+        pictures = frame.tensor().expand(len(wanted) + 1, -1, -1, -1)
         said = dict(
             zip([*wanted, "crest_hue"], net.answer(pictures, [*(texts[name] for name in wanted), _PLUME]), strict=True)
         )
@@ -108,7 +108,7 @@ def difference(
     if before.pixels.shape != after.pixels.shape:
         raise RequestError("Two pictures of different sizes cannot be compared; bring them to one size first.")
     writer = "testbed:vlm" if read is None else "a reader of your own"
-    asked = read or by_questions(_vlm())
+    asked = read or by_questions(nets.loaded("vlm", VisionLanguage))
     first = dict(asked(before, None))
     second = dict(asked(after, list(first)))
     found = differences(first, second)
@@ -183,9 +183,3 @@ def _word(name: str, answer: str) -> str:
 
 def _listed(read: Mapping[str, str]) -> str:
     return ", ".join(f"{things.name_of(name)} {word}" for name, word in read.items())
-
-
-def _vlm() -> VisionLanguage:
-    net, _ = nets.load("vlm")
-    assert isinstance(net, VisionLanguage)
-    return net

@@ -34,7 +34,7 @@ class Liar:
         self.said: dict[str, bool] = {}
 
     def say(self, brief: Brief) -> str:
-        chance = random.Random(f"{self.seed} {brief.attempt} {brief.evidence}")  # noqa: S311
+        chance = random.Random(f"{self.seed} {brief.attempt} {brief.evidence}")  # noqa: S311  # lies at a rate, not a secret
         lines: list[str] = []
         for clue in brief.clues:
             for sentence in _SENTENCE.split(clue.says):

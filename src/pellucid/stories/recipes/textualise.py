@@ -26,6 +26,7 @@ from pellucid.testbed import nets
 from pellucid.testbed.captions import parse
 from pellucid.testbed.fields import HUES, WORDS
 from pellucid.testbed.nets import Captioner, Dual
+from pellucid.trust.mass import box_around
 
 Mask = Bool[np.ndarray, "height width"]
 Detect = Callable[[Frame], Mapping[str, Mask]]
@@ -85,8 +86,10 @@ def audited(
             continue
         fate: Fate = "kept" if named and seen else "added" if seen else "unverifiable" if part in small else "deleted"
         fields = own if named else dict(describe(frame, part))
-        place = in_words(mask) if seen and mask is not None else ""
-        phrases.append(Phrase(part, fate, fields, _box(mask) if seen and mask is not None else None, place))
+        box, place = None, ""
+        if seen and mask is not None:
+            box, place = box_around(torch.from_numpy(mask)), in_words(mask)
+        phrases.append(Phrase(part, fate, fields, box, place))
     return tuple(phrases)
 
 
@@ -99,8 +102,10 @@ def textualise(
     reference: a description to begin with, in the grammar of the captions; None is the captioner's
     detect:    where parts are; None is the segmenter. describe: what a part is like; None asks the dual encoder
     """
-    said = reference or _captioner().generate(things.inputs_of(picture))[0]
-    phrases = audited(said, picture, detect=detect or things.parts_of, describe=describe or by_dual(_dual()))
+    said = reference or nets.loaded("captioner", Captioner).generate(picture.tensor())[0]
+    phrases = audited(
+        said, picture, detect=detect or things.parts_of, describe=describe or by_dual(nets.loaded("dual", Dual))
+    )
     claims: list[Claim] = []
     for one in phrases:
         if one.fate in ("kept", "added"):
@@ -141,7 +146,7 @@ def by_dual(net: Dual) -> Describe:
 
     @torch.no_grad()
     def describe(frame: Frame, part: str) -> dict[str, str]:
-        picture, names = net.encode_images(things.inputs_of(frame)), _FIELDS[part]
+        picture, names = net.encode_images(frame.tensor()), _FIELDS[part]
         body = HUES[int((picture @ net.encode_texts([f"a {hue} bird" for hue in HUES]).T)[0].argmax())]
         hues = WORDS["beak_hue"] if part == "beak" else HUES
         shapes = WORDS[part] if len(names) == 2 else ("",)
@@ -170,20 +175,3 @@ def _random(fields: Mapping[str, str], seed: int) -> dict[str, str]:
 def _borne_out(frame: Frame, fields: Mapping[str, str]) -> float:
     verdicts = [things.like(frame, name, word, writer="a control").verdict for name, word in fields.items()]
     return verdicts.count("verified") / len(verdicts) if verdicts else float("nan")
-
-
-def _box(mask: Mask) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def _captioner() -> Captioner:
-    net, _ = nets.load("captioner")
-    assert isinstance(net, Captioner)
-    return net
-
-
-def _dual() -> Dual:
-    net, _ = nets.load("dual")
-    assert isinstance(net, Dual)
-    return net

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import safe_open
@@ -28,6 +29,8 @@ from pellucid.testbed.palette import PART_IDS
 AGREEMENT = 0.95  # how often the biased nets' cue agrees with the label
 MILD_AGREEMENT = 0.8  # of `cnn_mild`
 WEIGHTS = Path(__file__).parent.parent / "weights"
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,14 @@ def load(name: str, folder: Path = WEIGHTS) -> tuple[nn.Module, Card]:
     wide = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     net.load_state_dict({**tower_of(name), **wide})
     return net.eval(), card
+
+
+def loaded(name: str, kind: type[Net], folder: Path = WEIGHTS) -> Net:
+    """A trained net of a known kind. Raises SceneError for one of another kind and for a name that is not shipped."""
+    net, _ = load(name, folder)
+    if not isinstance(net, kind):
+        raise SceneError(f"{name!r} is a {type(net).__name__}; expected a {kind.__name__}.")
+    return net
 
 
 def card_of(name: str, folder: Path = WEIGHTS) -> Card:

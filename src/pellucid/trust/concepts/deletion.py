@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pellucid.compute.bootstrap import Interval, interval
+from pellucid.engine.perturb import ranking
 from pellucid.errors import RequestError, ShapeError
 from pellucid.trust.concepts.completeness import Tail
 from pellucid.trust.concepts.finding import Finding
@@ -140,7 +141,7 @@ def concept_curves(
 
     Fel et al., CRAFT, CVPR 2023; A Holistic Approach to Unifying Automatic Concept Extraction, NeurIPS 2023.
     """
-    ranks = _ranks(_per_item(parts, importance), Seed(seed))
+    ranks = ranking(_per_item(parts, importance), Seed(seed).child("ties"))
     deleted, inserted = _curves(parts, ranks)
     drawn = [_drawn_ranks(parts, Seed(seed).child("order", at)) for at in range(random_orders)]
     rivals = [_curves(parts, one) for one in drawn]
@@ -219,13 +220,6 @@ def _per_item(parts: Decomposition, importance: Tensor) -> Float[Tensor, "item c
     if tuple(values.shape) != (items, parts.concepts):
         raise ShapeError("importance", got=tuple(importance.shape), expected=f"[{items} {parts.concepts}]")
     return values
-
-
-def _ranks(values: Float[Tensor, "item concept"], seed: Seed) -> Int[Tensor, "item concept"]:
-    """0 for the most important; equal ones in drawn order."""
-    shuffle = torch.randperm(values.shape[1], generator=seed.child("ties").generator())
-    order = values[:, shuffle].argsort(dim=1, descending=True, stable=True)
-    return shuffle[order].argsort(dim=1)
 
 
 def _drawn_ranks(parts: Decomposition, seed: Seed) -> Tensor:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pellucid.compute.bootstrap import Interval, interval
+from pellucid.engine.perturb import ranking
 from pellucid.errors import RequestError, ShapeError
 from pellucid.trust.concepts.bottleneck import correlations, ranks
 from pellucid.trust.concepts.finding import Finding, halves, same_length
@@ -234,6 +235,4 @@ def _logistic(values: np.ndarray, labels: np.ndarray) -> Any:
 
 def _top(values: Float[Tensor, "explained concept"], top: int, seed: Seed) -> Bool[Tensor, "explained concept"]:
     """Ties are broken by the seed, for both sides alike."""
-    shuffle = torch.randperm(values.shape[1], generator=seed.generator())
-    order = values[:, shuffle].argsort(dim=1, descending=True, stable=True)
-    return shuffle[order].argsort(dim=1) < top
+    return ranking(values, seed) < top
