@@ -25,7 +25,8 @@ PICTURES: dict[str, str] = {
             "over_splitting", "probe_set_agreement", "segment_agreement", "segment_faithfulness",
         ),
         "measures_of_nets": (
-            "alignment", "funnybirds", "kar", "label_randomisation", "objects", "roar", "simulatability", "support",
+            "alignment", "consistency", "funnybirds", "kar", "label_randomisation", "objects", "roar", "simulatability",
+            "support",
         ),
         "measures_of_people": ("compare_conditions", "complementarity", "reliance", "team_accuracy"),
     }.items()

@@ -12,7 +12,7 @@ import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -179,12 +179,35 @@ def written(operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     return [entry for entry in found if entry is not None]
 
 
+OnFunction = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+class _Functions(TorchFunctionMode):
+    """Hands every call of torch in this thread over, as the model wrote it: functions, methods, operators."""
+
+    def __init__(self, on_function: OnFunction) -> None:
+        super().__init__()
+        self.on_function = on_function
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.on_function(func, args, dict(kwargs or {}))
+
+
+@contextmanager
+def functions(on_function: OnFunction) -> Iterator[None]:
+    """Calls `on_function(function, args, kwargs)`, which runs it and gives its result, for all asked of torch."""
+    with _Functions(on_function):
+        yield
+
+
 # -- backward rules -------------------------------------------------------------------------------------------------
 
 
 class BackwardRule:
-    """Which rule the rectifiers of one recorded pass follow when its backward runs: natural, guided or deconvnet.
+    """Which rule one recorded pass follows when its backward runs: natural, guided, deconvnet, resampled, relevance.
 
+    Under `relevance` an activation hands on all that arrives. `resampled` is guided at the rectifiers; convolutions
+    that skip places hand back without skipping any.
     One recording serves several backwards: set `name`, run the backward, set the next.
     """
 
@@ -192,6 +215,10 @@ class BackwardRule:
         self.name = "natural"
         self.rectifiers = 0
         self.smooth: set[str] = set()  # activations that are no rectifiers, to which the rule applies by analogy
+
+    @property
+    def relevance(self) -> bool:
+        return self.name == "relevance"
 
 
 class _Rectifier(torch.autograd.Function):
@@ -208,10 +235,55 @@ class _Rectifier(torch.autograd.Function):
         (value,) = ctx.saved_tensors
         if ctx.rule.name == "natural":
             return gradient * _slope(ctx.function, value), None, None
+        if ctx.rule.relevance:
+            return gradient * _share(ctx.function, value), None, None
         upstream = gradient.clamp(min=0)
         if ctx.rule.name == "deconvnet":
             return upstream, None, None
         return upstream * _slope(ctx.function, value) * (value > 0), None, None
+
+
+class _Strided(torch.autograd.Function):
+    """A convolution that skips places; under the rule `resampled` its backward does not.
+
+    A backward through a stride leaves a lattice, since some pixels were under more windows than others. Instead the
+    gradient is spread over the places that were skipped (nearest neighbour, its sum kept) and goes back as if the
+    stride had been 1 (Oramas et al., ICLR 2019).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, weight: Tensor, bias: Tensor | None, walk: Walk) -> Tensor:
+        ctx.save_for_backward(value, weight)
+        ctx.walk = walk
+        return functional.conv2d(value, weight, bias, walk.stride, walk.padding, walk.dilation, walk.groups)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        value, weight = ctx.saved_tensors
+        walk: Walk = ctx.walk
+        gradient, weight = gradient.to(value.dtype), weight.to(value.dtype)  # autocast may have narrowed them
+        if walk.rule.name == "resampled":
+            reach = [rate * (side - 1) for rate, side in zip(walk.dilation, weight.shape[2:], strict=True)]
+            sides = zip(value.shape[2:], walk.padding, reach, strict=True)
+            every = [side + 2 * around - across for side, around, across in sides]
+            spread = functional.interpolate(gradient.contiguous(), size=every, mode="nearest")
+            gradient = spread * (gradient[0, 0].numel() / spread[0, 0].numel())
+        stride = (1, 1) if walk.rule.name == "resampled" else walk.stride
+        back, _, _ = torch.ops.aten.convolution_backward(
+            gradient, value, weight, None, stride, walk.padding, walk.dilation, False, (0, 0), walk.groups,
+            (True, False, False),
+        )  # fmt: skip
+        return back, None, None, None
+
+
+class Walk(NamedTuple):
+    """How a convolution goes over its input, and the rule its backward obeys."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    rule: BackwardRule
 
 
 def _slope(function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
@@ -221,6 +293,13 @@ def _slope(function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
     return slope
 
 
+def _share(function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+    """What came out over what went in; the slope where nothing went in."""
+    slope = _slope(function, value)
+    return torch.where(value.abs() > _NEXT_TO_NOTHING, function(value) / value, slope)
+
+
+_NEXT_TO_NOTHING = 1e-6
 _IN_PLACE = {torch.relu_, Tensor.relu_, functional.relu_, functional.leaky_relu_, functional.elu_, functional.selu_,
              functional.celu_, functional.rrelu_, Tensor.clamp_min_}  # fmt: skip
 _RECTIFIERS = {torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, functional.relu, functional.relu_,
@@ -240,6 +319,8 @@ class _ChangedRectifiers(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
+        if func is functional.conv2d:
+            return self._convolved(args, kwargs)
         if (func not in _RECTIFIERS and func not in _SMOOTH) or not _rectifies(func, args, kwargs):
             return func(*args, **kwargs)
         in_place = bool(kwargs.pop("inplace", False)) or func in _IN_PLACE or func is functional.hardtanh_
@@ -253,6 +334,21 @@ class _ChangedRectifiers(TorchFunctionMode):
             self.rule.smooth.add(getattr(func, "__name__", "activation"))
         answer = _Rectifier.apply(value, lambda inner: plain(inner, *rest, **kwargs), self.rule)
         return value.copy_(answer) if in_place else answer
+
+    def _convolved(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        value, padding, stride = given["input"], given.get("padding", 0), _both(given.get("stride", 1))
+        if max(stride) == 1 or value.ndim != 4:
+            return functional.conv2d(*args, **kwargs)
+        around = (0, 0) if padding == "valid" else _both(padding)  # no other word is allowed beside a stride
+        walk = Walk(stride, around, _both(given.get("dilation", 1)), int(given.get("groups", 1)), self.rule)
+        return _Strided.apply(value, given["weight"], given.get("bias"), walk)
+
+
+def _both(size: Any) -> tuple[int, ...]:
+    """A size for rows and columns, given as one number or as two."""
+    return (int(size), int(size)) if isinstance(size, int) else tuple(int(one) for one in (*size, *size)[:2])
 
 
 _OUT_OF_PLACE: dict[Any, Any] = {

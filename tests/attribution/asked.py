@@ -17,11 +17,41 @@ QUICK: dict[str, dict[str, Any]] = {
     "rise": {"masks": 30},
     "lime": {"samples": 40, "segments": 16},
     "kernel_shap": {"samples": 40, "segments": 16},
+    "sess": {"scales": 2},
+    "refine_cam": {"base": "layer_cam"},
+    "forgrad": {"steps": 2},
+    "expected_gradients": {"samples": 10},
+    "blur_ig": {"steps": 6},
+    "guided_ig": {"steps": 5},
+    "conductance": {"steps": 4},
+    "internal_influence": {"steps": 4},
+    "layer_integrated_gradients": {"steps": 4},
+    "neuron_conductance": {"steps": 3},
+    "exact_shapley": {"segments": 4},
+    "owen": {"segments": 5},
+    "sobol": {"samples": 4, "grid": 3},
+    "hsic": {"samples": 32, "grid": 3},
+    "c_lime": {"samples": 40, "segments": 16},
+    "xrai": {"steps": 3},
+    "regional_multiscale": {"samples": 1, "cuts": (4, 9)},
+    "meaningful_perturbation": {"steps": 3, "grid": 8, "jitter": 20},
+    "extremal_perturbation": {"steps": 3},
+    "fido": {"steps": 3, "segments": 12},
+    "pixel_rde": {"steps": 3},
+    "cartoonx": {"steps": 3},
+    "waveletx": {"steps": 3},
+    "shearletx": {"steps": 3, "levels": 2},
 }
 # Their maps are differences of scores that may be a hundred times as large, so float32 leaves them fewer digits.
-DIFFERENCES = ("occlusion", "refined_occlusion", "kernel_shap", "lime", "ablation_cam")
+DIFFERENCES = ("occlusion", "refined_occlusion", "kernel_shap", "lime", "ablation_cam", "exact_shapley", "owen",
+               "sobol", "hsic", "c_lime", "forgrad", "regional_multiscale",
+               "meaningful_perturbation", "extremal_perturbation", "fido", "pixel_rde", "cartoonx", "waveletx",
+               "shearletx")  # fmt: skip
 ATTENTION = ("attention_rollout", "chefer", "legrad")
-RANDOM = ("smoothgrad", "smoothgrad_squared", "vargrad", "smooth_grad_cam_pp", "rise", "lime", "kernel_shap", "random")
+RANDOM = ("smoothgrad", "smoothgrad_squared", "vargrad", "smooth_grad_cam_pp", "rise", "lime", "kernel_shap", "random",
+          "sobol", "hsic", "c_lime", "expected_gradients",
+          "regional_multiscale", "meaningful_perturbation", "fido", "pixel_rde", "cartoonx", "waveletx",
+          "shearletx", "deep_shap")  # fmt: skip
 NEEDS_RECTIFIERS = ("guided_backprop", "deconvnet", "guided_grad_cam")
 ALL = sorted(name for name, method in methods().items() if method.question == "where")
 CONVOLUTIONAL = [name for name in ALL if name not in ATTENTION]

@@ -42,6 +42,7 @@ def test_a_bfloat16_model_gives_almost_the_same_map(kind: str, name: str) -> Non
     if name in DIFFERENCES or (kind == "vit" and name.startswith("eigen")):
         return
     alike = torch.nn.functional.cosine_similarity(found.flatten(1), expected.flatten(1))
+    alike[~(found.flatten(1).any(dim=1) | expected.flatten(1).any(dim=1))] = 1  # both are zero everywhere
     assert alike.min() > 0.95, f"cosine {alike.tolist()}"
 
 

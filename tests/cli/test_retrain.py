@@ -1,4 +1,4 @@
-"""`pellucid retrain`: five measures that train, one table each, in files that are whole."""
+"""`pellucid retrain`: six measures that train, one table each, in files that are whole."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return typed
 
 
-@pytest.mark.parametrize("measure", ["roar", "kar", "labels", "alignment", "simulatability"])
+@pytest.mark.parametrize("measure", ["roar", "kar", "labels", "alignment", "simulatability", "consistency"])
 def test_every_measure_explains_itself(measure: str, run: Run) -> None:
     code, out, _ = run(measure, "--help")
     assert code == 0 and f"Example: pellucid retrain {measure}" in " ".join(out.split())
@@ -53,6 +53,11 @@ def test_a_table_is_printed_and_written(run: Run, tmp_path: Path) -> None:
 def test_alignment_has_a_command_too(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("alignment", *SMALL, "--out", tmp_path)
     assert code == 0 and "pointing" in out and (tmp_path / "alignment.json").exists()
+
+
+def test_consistency_has_a_command_too(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("consistency", *SMALL, "--folds", "2", "--out", tmp_path)
+    assert code == 0 and "MeGe" in out and "2 trainings" in out and (tmp_path / "consistency.json").exists()
 
 
 def test_a_net_that_does_not_know_its_pictures_is_refused_in_one_line(run: Run, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats
 
-from pellucid.compute.bootstrap import difference, holm, interval, p_value, wilson
+from pellucid.compute.bootstrap import difference, holm, interval, p_value, ratio, wilson
 
 
 def test_the_interval_of_many_values_is_that_of_the_normal_law() -> None:
@@ -40,6 +40,16 @@ def test_a_paired_difference_is_surer_than_an_unpaired_one() -> None:
     one, other = scene + 1 + generator.normal(0, 0.5, 80), scene + generator.normal(0, 0.5, 80)
     assert difference(one, other).above_zero
     assert interval(one).low < interval(other).high
+
+
+def test_a_ratio_of_sums_weighs_items_by_their_wholes() -> None:
+    found = ratio([1.0, 6.0, 0.0, float("nan")], [1.0, 3.0, 0.0, 1.0])
+    assert found.mean == pytest.approx(7 / 4) and found.count == 2 and found.low == 1.0 and found.high == 2.0
+    generator = np.random.default_rng(5)
+    parts = generator.normal(3, 1, 500)
+    alike, alone = ratio(parts, np.full(500, 2.0)), interval(parts / 2)
+    assert (alike.mean, alike.low, alike.high) == pytest.approx((alone.mean, alone.low, alone.high))
+    assert ratio([1.0], [0.0]).count == 0 and np.isnan(ratio([], []).mean)
 
 
 def test_without_a_difference_small_p_values_are_as_rare_as_they_say() -> None:

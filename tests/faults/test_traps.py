@@ -38,7 +38,8 @@ from tests.oracles.nets import Twin, pictures, seeded, tiny_vit
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_the_spelling_of_relu_changes_nothing(name: str, spelling: str) -> None:
     """At norm2, whose output an in-place ReLU overwrites: what is kept has to be the value before."""
-    layered = {"layer": "norm2"} if "cam" in name else {}
+    own: dict[str, Any] = {"layers": ["norm1", "norm2"]} if name in ("normgrad_layers", "refine_cam") else {}
+    layered = {**own, "layer": "norm2"} if find_method(name).layered else own
     inputs = pictures(2, 37, 53, seed=40)
     expected, found = (ask(name, Twin(kind), inputs, 2, **layered, **quick(name)) for kind in ("module", spelling))
     assert relative(found, expected) < 1e-6
@@ -54,7 +55,10 @@ def test_the_layer_before_an_in_place_relu_keeps_its_negative_values() -> None:
 # -- a module that runs more than once ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in CONVOLUTIONAL if not find_method(name).control])
+# A step on weights moves those of two modules apart, and those of one by the sum: there the maps rightly differ.
+@pytest.mark.parametrize(
+    "name", [name for name in CONVOLUTIONAL if not find_method(name).control and name != "meta_normgrad"]
+)
 def test_a_reused_module_gives_the_map_of_its_twin_that_has_two(name: str) -> None:
     layers = ("conv#1", "conv") if find_method(name).layered else (None, None)
     inputs = pictures(2, 20, 28, seed=41)

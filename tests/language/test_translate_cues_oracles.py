@@ -4,18 +4,22 @@ is not.
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import pellucid as pl
 from pellucid.errors import RequestError
 from pellucid.language.translation import cues
 from pellucid.language.translation.bridges import Shape
-from pellucid.language.translation.counting import Histogram
+from pellucid.language.translation.counting import Histogram, ranked
+from pellucid.language.translation.cue_claims import cue_claims
 from pellucid.language.translation.cues import Cue, Heard, class_cues, examined
 from pellucid.language.translation.decoders import CaptionerDecoder
 from pellucid.language.translation.learning import Losses
@@ -23,6 +27,8 @@ from pellucid.language.translation.places import PhraseMap
 from pellucid.language.translation.ports import Port
 from pellucid.language.translation.translator import Record, Translator, effective
 from pellucid.language.translation.twins import Planted, Twins, planted_word
+from pellucid.results import Claim
+from pellucid.subject import VisionModel
 
 SIDE, COUNT = 8, 200
 LABELS, BIRDS, LANDS = ("swift", "wren"), ("coral", "blue"), ("snow", "desert")
@@ -133,3 +139,36 @@ def test_seeds_are_told_apart_by_the_lift() -> None:
     assert (one.told, other.told) == (True, False)
     assert Planted.from_dict(one.to_dict()) == one
     assert "12 of 12 classes" in str(Twins((one,), (other,)))
+
+
+# -- cues as claims ---------------------------------------------------------------------------------------------------
+
+
+def of_files(right: bool) -> VisionModel:
+    """The same net as one that pictures are prepared for."""
+    return pl.wrap(Half(right).eval(), labels=LABELS, preprocess=pl.Preprocess(size=(SIDE, SIDE)))
+
+
+def test_a_cue_is_a_claim_that_gives_the_same_number_again_and_is_refuted_of_another_model(tmp_path: Path) -> None:
+    """Pictures of one colour in either half: the biased net answers by the landscape, the other by the bird."""
+    translator, model = translator_of(right=True), of_files(right=True)
+    listened, birds = told(translator)
+    paths = [str(tmp_path / f"{at}.png") for at in range(COUNT)]
+    for path, picture in zip(paths, listened.inputs, strict=True):
+        Image.fromarray((picture.permute(1, 2, 0).numpy() * 255).astype(np.uint8)).save(path)
+    cue = class_cues(translator, listened, own=OWN).of("swift")[0]
+    (claim,) = cue_claims([cue], listened, birds, {"paths": paths}, model)
+    assert claim.verdict == "verified" and claim.measured["drawn"] == 1.0 and claim.measured["others"] == 0.0
+    again = Claim.from_dict(json.loads(json.dumps(claim.to_dict()))).recheck(model)
+    assert again.verdict == "verified" and again.measured == claim.measured and again.text == claim.text
+    other = claim.recheck(of_files(right=False))
+    assert other.verdict == "refuted" and other.measured["drawn"] == other.measured["others"] == 0.0
+
+
+def test_a_word_that_draws_nobody_is_claimed_to_draw_nobody() -> None:
+    clean = translator_of(right=False)
+    listened, birds = told(clean)
+    whole = sum(listened.said[1:], start=listened.said[0])
+    word = next(one for one in ranked(whole, clean.blind) if one.word == "snow")
+    (claim,) = cue_claims([Cue("swift", word, 1)], listened, birds, {"paths": []}, clean.model)
+    assert claim.verdict == "verified" and claim.predicate == "not_cue_draws" and "no more often" in claim.text

@@ -19,6 +19,7 @@ from torch.testing import assert_close
 from pellucid.engine import Evidence, look
 from pellucid.images import baselines
 from pellucid.subject import wrap
+from pellucid.trust.axioms import non_sensitivity
 from pellucid.trust.completeness import completeness
 from pellucid.trust.faithfulness import deletion
 from pellucid.trust.monotonicity import monotonicity_arya, monotonicity_nguyen
@@ -51,6 +52,17 @@ class Grey(nn.Module):
         return self.head(torch.relu(self.conv(inputs)).flatten(1))
 
 
+class Masked(nn.Module):
+    """Pictures of which only some pixels are left."""
+
+    def __init__(self, left: Tensor) -> None:
+        super().__init__()
+        self.left = left
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.left
+
+
 NETWORK = Grey()
 INPUTS = torch.rand(3, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1)) + 0.1
 VALUES = torch.randn(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(2))
@@ -69,9 +81,9 @@ def evidence() -> Evidence:
     return look(wrap(NETWORK, input_size=(HEIGHT, WIDTH), activation="none"), INPUTS, Class(CLASS))
 
 
-def theirs(metric: Any, values: Tensor = VALUES) -> Any:
+def theirs(metric: Any, values: Tensor = VALUES, network: nn.Module = NETWORK) -> Any:
     return metric(
-        model=NETWORK, x_batch=INPUTS.numpy(), y_batch=np.full(3, CLASS), a_batch=values[:, None].numpy(),
+        model=network, x_batch=INPUTS.numpy(), y_batch=np.full(3, CLASS), a_batch=values[:, None].numpy(),
         device="cpu", softmax=False, channel_first=True,
     )  # fmt: skip
 
@@ -114,6 +126,19 @@ def test_faithfulness_estimate_of_single_pixels() -> None:
     ours = faithfulness_estimate(evidence(), MAPS, grid=max(HEIGHT, WIDTH), fill="zero").values["map"]
     found = torch.tensor(np.array(theirs(metric))).float()
     assert_close(ours, found, rtol=1e-3, atol=1e-4)
+
+
+def test_non_sensitivity_counts_the_same_pixels() -> None:
+    """The model looks at half of the pixels and the map names half of them, so that all four kinds occur."""
+    looks = torch.rand(1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(3)) < 0.5
+    values = VALUES * (torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(4)) < 0.5)
+    network = nn.Sequential(Masked(looks), NETWORK).eval()
+    asked = look(wrap(network, input_size=(HEIGHT, WIDTH), activation="none"), INPUTS, Class(CLASS))
+    ours = non_sensitivity(asked, {"map": values}, grid=max(HEIGHT, WIDTH), fill="zero", least=1e-5).values["map"]
+    metric = quantus.NonSensitivity(features_in_step=1, **{**SETTINGS, "abs": True, "normalise": True})
+    found = torch.tensor(np.array(theirs(metric, values, network))).float()
+    assert_close(ours * HEIGHT * WIDTH, found)
+    assert 0 < found.min() <= found.max() < HEIGHT * WIDTH
 
 
 def test_monotonicity_is_theirs_where_no_step_falls() -> None:

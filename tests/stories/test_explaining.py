@@ -20,7 +20,8 @@ from pellucid.values import Check, Rule
 SIZE = (64, 64)
 SPECS = ("testbed:cnn", "testbed:vit", "testbed:digits")
 NETS = pytest.mark.parametrize("spec", SPECS)
-PERTURBING = {"occlusion", "rise", "refined_occlusion", "lime", "kernel_shap"}
+PERTURBING = {"occlusion", "rise", "refined_occlusion", "lime", "kernel_shap", "c_lime", "exact_shapley", "owen",
+              "sobol", "hsic", "regional_multiscale"}  # fmt: skip
 
 
 @cache

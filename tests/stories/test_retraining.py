@@ -94,6 +94,29 @@ def test_alignment_runs_on_the_testbed_and_leaves_the_net_alone() -> None:
     assert all(0 <= row["original"] <= 1 and abs(row["original"] - row["plain"]) < 0.2 for row in found.rows)
 
 
+def test_nets_of_folds_are_compared_and_read_from_the_notes_the_second_time(tmp_path: Path) -> None:
+    trial = replace(TINY, folder=tmp_path, folds=2)
+    found = run("consistency", trial)
+    assert found.trainings == 2 and {row["map"] for row in found.rows} == {
+        "gradient", "control random", "control centre", "control edge",
+    }  # fmt: skip
+    assert (found.facts["folds"], found.facts["explained"]) == (2, 16)
+    notes = (tmp_path / "trainings.jsonl").read_bytes()
+    assert run("consistency", trial) == found and (tmp_path / "trainings.jsonl").read_bytes() == notes
+
+
+def test_nets_from_seeds_are_compared_without_a_training(tmp_path: Path) -> None:
+    """The same net twice: its maps are equal and its errors too, so that it agrees or counts for nothing."""
+    net, card = pl.testbed.nets.load("cnn")
+    for seed in (101, 102):
+        pl.testbed.nets.save(net, card, tmp_path / f"seed-{seed}")
+    found = run("consistency", replace(TINY, grown=tmp_path))
+    assert found.trainings == 0 and [row["net"] for row in found.details] == ["seed 101", "seed 102"]
+    assert found.row(map="gradient")["MeGe"] == 1.0 and found.facts["disagreeing pairs"] == 0
+    with pytest.raises(RequestError, match="train-seeds"):
+        run("consistency", replace(TINY, grown=tmp_path / "nowhere"))
+
+
 def test_maps_are_asked_for_what_the_model_says_and_the_truth_is_that_of_the_scenes() -> None:
     model = pl.load("testbed:cnn")
     data, (learned, held) = split_of(TINY)

@@ -31,7 +31,7 @@ ASKED: Mapping[str, Mapping[str, Any]] = {
     "average_gain": {"areas": (0.5,)}, "win_share": {}, "accuracy_information_curve": {"thresholds": (0.1, 0.5)},
     "softmax_information_curve": {"thresholds": (0.1, 0.5)}, "infidelity": {"samples": 7},
     "mu_fidelity": {"samples": 9}, "faithfulness_correlation": {"samples": 9},
-    "sensitivity_n": {"samples": 3}, "faithfulness_estimate": {"grid": 3},
+    "sensitivity_n": {"samples": 3}, "faithfulness_estimate": {"grid": 3}, "non_sensitivity": {"grid": 3},
     "monotonicity_arya": {}, "monotonicity_nguyen": {"grid": 3, "samples": 2},
     "robustness_sr": {"searches": 2, "steps": 2}, "completeness": {}, "coherency": {}, "adcc": {}, "arcc": {},
 }  # fmt: skip

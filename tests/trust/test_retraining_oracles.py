@@ -361,7 +361,7 @@ def test_a_key_names_all_that_decides_a_training() -> None:
     assert trainings(replace(data, pictures=data.pictures + 1), LINEAR, 0.5, 0) == 5
 
 
-@pytest.mark.parametrize("name", ["roar", "kar", "label_randomisation", "simulatability", "alignment"])
+@pytest.mark.parametrize("name", ["roar", "kar", "label_randomisation", "simulatability", "alignment", "consistency"])
 def test_measures_that_train_say_so_and_are_not_run_on_maps_alone(name: str) -> None:
     measure = metrics()[name]
     assert measure.trains and measure.summary.endswith(".")

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from pellucid.attribution.gradients import noisy_copies
 from pellucid.engine import Evidence
+from pellucid.engine.flow import curvature
 from pellucid.registry import method
 from pellucid.values import Activation, Gradient, Layer, Rule, Scores, Tail
 
@@ -77,7 +78,7 @@ def smooth_grad_cam_pp(
     What a subset holds of the whole map is left as a note.
     """
     parts = _smooth_parts(evidence, layer, samples, noise)
-    inside = parts * _subset(parts, channels, neurons)
+    inside = parts * neuron_mask(parts, channels, neurons)
     if channels is not None or neurons is not None:
         whole = parts.sum(dim=(1, 2, 3))
         shares = torch.where(whole == 0, 0, inside.sum(dim=(1, 2, 3)) / whole)
@@ -187,6 +188,19 @@ def ablation_cam(evidence: Evidence, layer: Layer) -> Float[Tensor, "batch h w"]
     return (weights[:, :, None, None] * activation).sum(dim=1).clamp(min=0)
 
 
+@method("shapley_cam", needs=[Activation, Gradient], sees=_GRID, paper="Cai 2025", cost=5.0)
+def shapley_cam(evidence: Evidence, layer: Layer) -> Float[Tensor, "batch h w"]:
+    """Grad-CAM whose weights count half of what the gradient itself loses when the layer goes to zero.
+
+    The gradient G becomes G - H A / 2 with the Hessian H of the target in the layer's output A, the second-order form
+    of each neuron's Shapley value. Where all that follows is linear piece by piece, as after the last ReLU of a ResNet,
+    H is zero and the map is Grad-CAM's.
+    """
+    activation = evidence.activation(layer)
+    share = evidence.gradient(layer) - curvature(evidence, layer) / 2
+    return (share.mean(dim=(-2, -1), keepdim=True) * activation).sum(dim=1).clamp(min=0)
+
+
 def _plus_plus_weights(activation: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Tensor:
     """sum_ij alpha relu(D1), alpha = D2 / (2 D2 + sum_ab A D3), zero where the denominator is."""
     denominator = 2 * second + activation.sum(dim=(-2, -1), keepdim=True) * third
@@ -205,7 +219,7 @@ def _smooth_parts(evidence: Evidence, layer: Layer, samples: int, noise: float) 
     return _plus_plus_weights(activation, *moments) * activation
 
 
-def _subset(
+def neuron_mask(
     parts: Float[Tensor, "batch channel h w"],
     channels: Sequence[int] | None,
     neurons: Bool[Tensor, "h w"] | Sequence[tuple[int, int, int]] | None,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pellucid.attribution.players import scores_shown, segments_of, shares_on_pixels
 from pellucid.engine import Evidence
-from pellucid.images import superpixels
 from pellucid.registry import method
 from pellucid.values import Check, Scores
 
@@ -42,9 +42,9 @@ def lime(
     ridge:    strength of the penalty on the squared coefficients; the intercept is free
     returns:  the segment's coefficient, in target units, on each of its pixels; how well the model fits is a note
     """
-    maps = _segments(evidence, segments)
+    maps = segments_of(evidence, segments)
     shown = [_random_choices(evidence, samples, int(numbers.max()) + 1, keep) for numbers in maps]
-    scores = _scores(evidence, maps, shown, baseline)
+    scores = scores_shown(evidence, maps, shown, baseline)
     painted: list[Tensor] = []
     fits: list[float] = []
     for numbers, choices, answers in zip(maps, shown, scores.double(), strict=True):
@@ -53,9 +53,47 @@ def lime(
         coefficients, fit = _ridge(choices, answers, weights, ridge)
         painted.append(coefficients[numbers])
         fits.append(fit)
-    low, high = f"{min(fits):.2f}", f"{max(fits):.2f}"
-    fit = low if low == high else f"{low} to {high}"
-    evidence.note(f"LIME's linear model explains {fit} of the weighted variance (R²) of the scores.")
+    evidence.note(f"LIME's linear model explains {_span(fits)} of the weighted variance (R²) of the scores.")
+    return torch.stack(painted).to(evidence.inputs)
+
+
+@method("c_lime", needs=[Scores], paper="Agarwal et al. 2021", signed=True, cost=_lime_passes)
+def c_lime(
+    evidence: Evidence,
+    *,
+    samples: int = 1000,
+    segments: int | Int[Tensor, "height width"] = 50,
+    noise: float = 0.15,
+) -> Float[Tensor, "batch height width"]:
+    """How fast the target rises with a patch's brightness, in a linear model of small random changes of all patches.
+
+    samples:  changed pictures, in pairs that mirror each other, so that curvature cancels
+    segments: about how many superpixels, or a map of segment numbers [height width]; one per pixel is SmoothGrad in the
+              limit of many samples, by Stein's identity
+    noise:    standard deviation of what is added to all pixels and colours of a segment, as part of the picture's own
+              range (largest minus smallest value)
+    returns:  the coefficient of an unweighted least-squares fit with intercept, in target units per unit of model
+              input, spread evenly over the segment's pixels. How well the model fits is a note
+    """
+    maps = segments_of(evidence, segments)
+    counts = [int(numbers.max()) + 1 for numbers in maps]
+    added = [_mirrored_noise(evidence, samples, count) for count in counts]
+    span = evidence.inputs.amax(dim=(1, 2, 3)) - evidence.inputs.amin(dim=(1, 2, 3))
+    sigma = (noise * span).clamp(min=torch.finfo(torch.float32).tiny)
+
+    def points() -> Iterator[Tensor]:
+        for sample in range(samples):
+            step = torch.stack([draws[sample][numbers] for draws, numbers in zip(added, maps, strict=True)])
+            yield evidence.inputs + (sigma[:, None, None] * step.to(evidence.inputs))[:, None]
+
+    scores = torch.stack(list(evidence.scores_at(points())), dim=1).double().cpu()
+    painted: list[Tensor] = []
+    fits: list[float] = []
+    for numbers, draws, answers, width in zip(maps, added, scores, sigma.double().tolist(), strict=True):
+        coefficients, fit = _ridge(draws.double(), answers, torch.ones(samples).double(), 0.0)
+        painted.append(shares_on_pixels(coefficients / width, numbers))
+        fits.append(fit)
+    evidence.note(f"C-LIME's linear model explains {_span(fits)} of the variance (R²) of the scores.")
     return torch.stack(painted).to(evidence.inputs)
 
 
@@ -99,48 +137,18 @@ def kernel_shap(
     returns:  the segment's share spread evenly over its pixels, so that the map sums to
               target(picture) - target(baseline)
     """
-    maps = _segments(evidence, segments)
+    maps = segments_of(evidence, segments)
     whole = evidence.score().double()
     empty = evidence.score_of_fill(baseline)
     plans = [_coalitions(evidence, samples, int(numbers.max()) + 1) for numbers in maps]
-    scores = _scores(evidence, maps, [plan[0] for plan in plans], baseline)
+    scores = scores_shown(evidence, maps, [plan[0] for plan in plans], baseline)
     painted: list[Tensor] = []
     for index, (numbers, (choices, weights)) in enumerate(zip(maps, plans, strict=True)):
         shares = _constrained(
             choices, weights, scores[index, : len(choices)].double() - empty[index], whole[index] - empty[index]
         )
-        painted.append((shares / numbers.flatten().bincount(minlength=len(shares)))[numbers])
+        painted.append(shares_on_pixels(shares, numbers))
     return torch.stack(painted).to(evidence.inputs)
-
-
-def _segments(evidence: Evidence, segments: int | Tensor) -> list[Int[Tensor, "height width"]]:
-    """Segment numbers 0, 1, 2 ... of every picture, on the CPU."""
-    if isinstance(segments, Tensor):
-        numbers = segments.cpu().unique(return_inverse=True)[1]
-        return [numbers] * len(evidence.inputs)
-    found = [
-        torch.as_tensor(superpixels.slic(picture, segments, preprocess=evidence.preprocess))
-        for picture in evidence.inputs.cpu()
-    ]
-    return [numbers.unique(return_inverse=True)[1] for numbers in found]
-
-
-def _scores(
-    evidence: Evidence, maps: Sequence[Tensor], shown: Sequence[Tensor], baseline: str
-) -> Float[Tensor, "batch sample"]:
-    """The target when only the chosen segments are shown. Shorter lists are filled up with the whole picture."""
-    hidden = evidence.fill(baseline)
-
-    def points() -> Iterator[Tensor]:
-        for sample in range(max(map(len, shown))):
-            visible = [
-                choices[sample][numbers] > 0 if sample < len(choices) else torch.ones_like(numbers, dtype=torch.bool)
-                for choices, numbers in zip(shown, maps, strict=True)
-            ]
-            yield torch.where(torch.stack(visible)[:, None].to(hidden.device), evidence.inputs, hidden)
-
-    scores = list(evidence.scores_at(points()))
-    return torch.stack(scores, dim=1).cpu() if scores else torch.zeros(len(maps), 0)
 
 
 def _random_choices(evidence: Evidence, samples: int, count: int, keep: float) -> Float[Tensor, "sample segment"]:
@@ -149,6 +157,18 @@ def _random_choices(evidence: Evidence, samples: int, count: int, keep: float) -
     choices = (torch.rand(samples, count, generator=generator) < keep).double()
     choices[0] = 1
     return choices
+
+
+def _mirrored_noise(evidence: Evidence, samples: int, count: int) -> Float[Tensor, "sample segment"]:
+    """Standard normal draws, each followed by its opposite; the same for every picture with as many segments."""
+    generator = evidence.seed.child("c_lime", count).generator()
+    half = torch.randn((samples + 1) // 2, count, generator=generator)
+    return torch.stack([half, -half], dim=1).flatten(0, 1)[:samples]
+
+
+def _span(fits: list[float]) -> str:
+    low, high = f"{min(fits):.2f}", f"{max(fits):.2f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _ridge(choices: Tensor, answers: Tensor, weights: Tensor, ridge: float) -> tuple[Tensor, float]:

@@ -20,6 +20,7 @@ from pellucid.cli import (
     retrain,
     testbed,
     translate,
+    trial,
 )
 from pellucid.cli.failing import failing_clearly, stays, stopping
 
@@ -43,6 +44,7 @@ app.add_typer(recipe.app, name="recipe")
 app.add_typer(testbed.app, name="testbed")
 app.add_typer(retrain.app, name="retrain")
 app.add_typer(translate.app, name="translate")
+app.add_typer(trial.app, name="trial")
 
 
 @app.callback()

@@ -35,7 +35,7 @@ def unit(
     pool: Annotated[str, typer.Option(help="Its answer to a picture: max or mean over the grid.")] = "max",
     policy: PolicyName = "scripted", journal: JournalPath = None, passes: Passes = 3000, turns: Turns = 30,
     pictures: Pictures = 300, seed: SceneSeed = 3000,
-    blind: Annotated[bool, typer.Option("--blind", help="Also let it work where there is nothing to find.")] = False,
+    blind: Annotated[bool, typer.Option("--blind/--no-blind", help="Also where there is nothing to find.")] = True,
     steps: Steps = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     """What a unit answers to, by experiments with changed pictures, and how far that can be relied on.

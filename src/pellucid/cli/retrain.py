@@ -1,4 +1,4 @@
-"""`pellucid retrain roar | kar | labels | alignment | simulatability`"""
+"""`pellucid retrain roar | kar | labels | alignment | simulatability | consistency`"""
 
 from __future__ import annotations
 
@@ -102,6 +102,24 @@ def simulatability(
     """
     _run("simulatability", out, as_json, model=model, methods=_names(methods), pictures=pictures, held_out=held_out,
          steps=steps, seeds=seeds, workers=workers, seed=seed)  # fmt: skip
+
+
+@app.command()
+@stopping(stays)
+def consistency(
+    model: Model = "testbed:cnn", methods: Methods = "gradient,layer_cam", out: Out = OUT, pictures: Pictures = 1000,
+    held_out: HeldOut = 200, steps: Steps = 150,
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the scenes; one net is trained without each.")] = 4,
+    nets: Annotated[
+        Path | None, typer.Option(help="A folder of `pellucid testbed train-seeds`: compare its nets, train none.")
+    ] = None, workers: Workers = 2, seed: SeedOption = 2, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Do nets that learned from nearly the same scenes explain alike, and unlike where one is wrong? Higher is better.
+
+    Example: pellucid retrain consistency --methods gradient,layer_cam --out consistency
+    """
+    _run("consistency", out, as_json, model=model, methods=_names(methods), pictures=pictures, held_out=held_out,
+         steps=steps, folds=folds, grown=nets, workers=workers, seed=seed)  # fmt: skip
 
 
 def _run(measure: str, out: Path, as_json: bool, **asked: Any) -> None:

@@ -28,11 +28,4 @@ def slices(
     if as_json:
         print_json(found.to_dict())
         return
-    print(f"{found.model}, {found.pictures} scenes, {found.misleading:.1%} of them mislead")
-    print(f"{'':10}{'pictures':10}precision at 10  by lot  slices named for a landscape")
-    for row in found.rows:
-        shown = "masked" if row.masked else "whole"
-        print(f"{row.backend:10}{shown:10}{row.precision:15.3f} {row.by_lot:7.3f} {row.cued:14.0%}")
-    for masks, count, cued, first in found.keywords:
-        shown = "masked" if masks else "whole"
-        print(f"Bias-to-Text, {shown}: {cued} of {count} suspicious keywords name a landscape. {'; '.join(first)}")
+    print(found)

@@ -139,7 +139,9 @@ def cues(
     found = translate.class_cues(translator, listened, own=species_in_words())
     labels = drawn.true_labels.tolist()
     told = [translate.examined(translator, listened, cue, labels, seed=seed) for cue in found.cues[:first]]
-    _show(translate.Report(tuple(told), found.classes, found.pictures, found.port, found.controls), as_json)
+    again = {"seed": scene_seed, "count": pictures}
+    claims = translate.cue_claims(told, listened, labels, again, translator.model)
+    _show(translate.Report(tuple(told), found.classes, found.pictures, found.port, found.controls, claims), as_json)
 
 
 @app.command("measure")

@@ -47,6 +47,22 @@ def interval(values: Values, seed: int = 0) -> Interval:
     return Interval(float(held.mean()), float(low), float(high), len(held))
 
 
+def ratio(parts: Values, wholes: Values, seed: int = 0) -> Interval:
+    """The sum of `parts` over the sum of `wholes`, with its percentile bootstrap interval over items drawn together.
+
+    Samples whose wholes sum to 0 say nothing and are left out; NaN where all do.
+    """
+    pairs = np.stack([np.asarray(parts, dtype=np.float64), np.asarray(wholes, dtype=np.float64)])
+    pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+    count = int((pairs[1] != 0).sum())
+    if not count:
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    above, below = _means(pairs[0], seed), _means(pairs[1], seed)
+    tail = 100 * (1 - _LEVEL) / 2
+    low, high = np.percentile(above[below != 0] / below[below != 0], [tail, 100 - tail])
+    return Interval(float(pairs[0].sum() / pairs[1].sum()), float(low), float(high), count)
+
+
 def difference(one: Values, other: Values, seed: int = 0) -> Interval:
     """By how much `one` is higher than `other` on the same items, over those where both were measured."""
     return interval(np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64), seed)

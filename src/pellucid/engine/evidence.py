@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, islice
 from typing import Any, Literal
 
@@ -17,9 +18,10 @@ from pellucid.compute.memory import Budget, halving
 from pellucid.engine.edits import Edit, Replace
 from pellucid.engine.findings import Answers, BiasTerm, Passes, TokenGrid
 from pellucid.engine.recording import Recording, Wanted, answers, chances, gradients, record, score, settled, sound
+from pellucid.engine.relevance import COMPOSITES, Propagated
 from pellucid.engine.suffix import Origin, Suffix, suffix_of
 from pellucid.engine.tape import Tape
-from pellucid.errors import MethodUnavailable
+from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.images import baselines
 from pellucid.subject import VisionModel
 from pellucid.subject.layers import LayerTree, to_grid
@@ -48,6 +50,7 @@ class Evidence:
         self._wanted, self._budget, self._edits = wanted, budget, tuple(edits)
         self._recording: Recording | None = None
         self._by_rule: dict[str, Tensor] = {}
+        self._propagated: dict[str, Propagated] = {}
         self._fills: dict[str, Tensor] = {}
         self._plain: tuple[Tensor, Tensor] | None = None
         self._tails: dict[str, Suffix | None] = {}
@@ -145,19 +148,92 @@ class Evidence:
     def input_gradient(self, rule: str | None = None) -> Float[Tensor, "batch channel height width"]:
         """The target's gradient with respect to the input.
 
-        rule: `guided` or `deconvnet` change what rectifiers do on the way back; one backward each
+        rule: `guided` or `deconvnet` change what rectifiers do on the way back; `resampled` is guided, and strided
+              convolutions leave no lattice; one backward each
         Raises MethodUnavailable where the model has no rectifier that the rule could change.
         """
         if rule is None:
             recording = self._recorded(Wanted(gradients=True, inputs=True))
             return self._natural(recording, recording.leaf).float()
         if rule not in self._by_rule:
-            recording = self._recorded(Wanted(gradients=True, inputs=True, rules=True))
+            wanted = Wanted(gradients=True, inputs=True, rules=True)
+            recording = self._recorded(wanted)
+            if recording.wanted.relevance and rule == "resampled":  # the two change the same convolutions
+                recording = record(self.model, self.inputs, self.targets, wanted, self._edits)
+                self.passes.add(forwards=1)
             self._check_rule(recording, rule)
             (found,) = gradients(recording, [recording.leaf], rule)
             self.passes.add(backwards=1)
             self._by_rule[rule] = found.float()
         return self._by_rule[rule]
+
+    def channel_gradient(
+        self, channels: Sequence[tuple[Layer | str, int]], rule: str | None = None
+    ) -> Float[Tensor, "batch channel height width"]:
+        """The gradient of one channel of a layer, summed over its grid, with respect to the input; one backward.
+
+        channels: one per picture, of whatever layers
+        rule:     as of `input_gradient`
+        """
+        addresses = [self._address(layer) for layer, _ in channels]
+        names = frozenset(address.name for address in addresses)
+        recording = self._recorded(Wanted(layers=names, gradients=True, inputs=True, rules=rule is not None))
+        if rule is not None:
+            self._check_rule(recording, rule)
+        sums = [
+            to_grid(recording.kept[address.name], address)[at, channel].float().sum()
+            for at, (address, (_, channel)) in enumerate(zip(addresses, channels, strict=True))
+        ]
+        (found,) = gradients(recording, [recording.leaf], rule or "natural", torch.stack(sums))
+        self.passes.add(backwards=1)
+        return found.float()
+
+    def relevance(self, composite: str) -> Propagated:
+        """Layer-wise relevance of the input under a composite of `engine.relevance.COMPOSITES`; one backward each.
+
+        Raises RequestError for an unknown composite, MethodUnavailable where the model runs an operation without rule.
+        """
+        if composite not in self._propagated:
+            if composite not in COMPOSITES:
+                raise RequestError(f"composite={composite!r}; expected one of {', '.join(COMPOSITES)}.")
+            recording = self._recorded(Wanted(gradients=True, inputs=True, relevance=True))
+            assert recording.relevance is not None
+            ledger = recording.relevance.ledger
+            ledger.begin(COMPOSITES[composite])
+            (rest,) = gradients(recording, [recording.leaf], "relevance")
+            self.passes.add(backwards=1)
+            found = (recording.leaf * rest).detach().float()
+            found = found if ledger.pixels is None else found + ledger.pixels
+            self._propagated[composite] = Propagated(found, tuple(ledger.flows))
+            ledger.begin(COMPOSITES[composite])
+        return self._propagated[composite]
+
+    def multipliers(self, reference: Tensor) -> Float[Tensor, "batch channel height width"]:
+        """How much of the target's difference from a reference each number's own difference makes, as a ratio.
+
+        reference: model input, [batch channel height width]; times (input - reference) the differences are shared out
+        exactly. One forward and one backward of both together. Raises MethodUnavailable where the model runs an
+        operation without multiplier.
+        """
+        starts = reference.to(self.inputs).expand_as(self.inputs)
+        wanted = Wanted(gradients=True, inputs=True, differences=True)
+
+        def run(first: int, count: int) -> Tensor:
+            rows = slice(first, first + count)
+            targets = self.targets[rows] * 2
+            with hooks.going_back(self.inputs.device):
+                both = torch.cat([self.inputs[rows], starts[rows]])
+            recording = record(self.model, both, targets, wanted, self._edits)
+            (found,) = gradients(recording, [recording.leaf], scores=recording.scores[:count])
+            return found[:count].float()
+
+        room, done, found = max(1, self.room // (2 * _SHARES_OF_GRADIENT_PASS)), 0, list[Tensor]()
+        while done < len(self):
+            part, room = halving(partial(run, done), min(room, len(self) - done))
+            found.append(part)
+            done += len(part)
+        self.passes.add(forwards=2, backwards=2)
+        return torch.cat(found)
 
     def attention(self) -> tuple[Float[Tensor, "batch head token token"], ...]:
         """Attention probabilities over all tokens, one per block, rows are queries.
@@ -204,12 +280,24 @@ class Evidence:
         for constant in recording.constants:
             yield BiasTerm.of(constant, self._natural(recording, constant.output).float(), len(self), grids)
 
+    def keep(self, layers: Iterable[Layer | str], *, gradients: bool = False) -> None:
+        """Plans that these layers will be asked for, so that one pass serves them all; makes none itself."""
+        names = frozenset(self._address(layer).name for layer in layers)
+        self._wanted = self._wanted | Wanted(layers=names, gradients=gradients)
+
+    def recorded_apart(self, wanted: Wanted) -> Recording:
+        """A pass of its own, for gradients that the shared one does not give. Counts one forward."""
+        recording = record(self.model, self.inputs, self.targets, wanted, self._edits)
+        self.passes.add(forwards=1)
+        return recording
+
     # -- changed inputs ---------------------------------------------------------------------------------------------
 
     def fill(self, kind: str) -> Float[Tensor, "batch channel height width"]:
         """What removed pixels become: `blur`, `mean`, `noise`, `black`, `white`, `zero`, in model input space."""
         if kind not in self._fills:
-            self._fills[kind] = baselines.fill(self.inputs, kind, self.preprocess, self.seed.child("fill", kind))
+            with torch.inference_mode(False):
+                self._fills[kind] = baselines.fill(self.inputs, kind, self.preprocess, self.seed.child("fill", kind))
         return self._fills[kind]
 
     def score_of_fill(self, kind: str) -> Float[Tensor, "batch"]:
@@ -253,6 +341,26 @@ class Evidence:
         """The target's gradient at changed inputs, each [batch channel height width], in order."""
         yield from self._streamed(points, lambda block, targets: self._gradient_of(block, targets, rule), 1, 1)
 
+    def read_at(self, points: Iterable[Tensor], read: Callable[[Evidence], Tensor]) -> Iterator[Tensor]:
+        """What `read` finds at changed inputs, each [batch channel height width], in order.
+
+        read: is given evidence over several points at once, asks it for no more than one forward and one backward, and
+              gives a tensor whose first axis is that evidence's; its passes count here
+        """
+
+        def run(block: Tensor, targets: Sequence[Target]) -> Tensor:
+            return read(Evidence(self.model, block, targets, wanted=self._wanted, seed=self.seed, budget=self._budget,
+                                 edits=self._edits))  # fmt: skip
+
+        yield from self._streamed(points, run, 1, 1)
+
+    def slopes_at(
+        self, points: Iterable[Tensor]
+    ) -> Iterator[tuple[Float[Tensor, "batch"], Float[Tensor, "batch channel height width"]]]:
+        """The target's value and its gradient at changed inputs, each [batch channel height width], in order."""
+        for both in self._streamed(points, self._slope_of, 1, 1):
+            yield both[:, 0], both[:, 1:].reshape(self.inputs.shape)
+
     def tail_scores(self, layer: Layer | str, activations: Iterable[Tensor]) -> Iterator[Float[Tensor, "batch"]]:
         """The target's value when the layer hands on each of `activations`, [batch channel h w], instead.
 
@@ -273,6 +381,26 @@ class Evidence:
             yield from self._streamed(chain(first, source), run, 1, 0)
         else:
             yield from self._streamed(chain(first, source), tail.scores, tail.share, 0, tail.sample_bytes)
+
+    def layer_gradients_at(
+        self, layer: Layer | str, activations: Iterable[Tensor]
+    ) -> Iterator[Float[Tensor, "batch channel h w"]]:
+        """The target's gradient on the layer's output when the layer hands on each of `activations` instead, in order.
+
+        activations: [batch channel h w]; prefix tokens stay as they are
+        """
+        address = self._address(layer)
+        wanted = Wanted(layers=frozenset([address.name]), gradients=True)
+
+        def run(block: Tensor, targets: Sequence[Target]) -> Tensor:
+            inputs = self.inputs.repeat(len(block) // len(self), 1, 1, 1)
+            with hooks.going_back(block.device):  # a caller's inference mode must not follow into the graph
+                block = block.clone()
+            recording = record(self.model, inputs, targets, wanted, [*self._edits, Replace(address, block)])
+            (found,) = gradients(recording, [recording.kept[address.name]])
+            return to_grid(found, address).float()
+
+        yield from self._streamed(activations, run, 1, 1)
 
     def accumulate(
         self, masks: Iterable[Float[Tensor, "mask h w"]], weigh: Callable[[Tensor, Tensor], Tensor], *,
@@ -295,6 +423,14 @@ class Evidence:
         """The same question at other inputs; its passes count here."""
         return Evidence(self.model, inputs, self.targets, wanted=self._wanted, seed=self.seed, budget=self._budget,
                         edits=self._edits, passes=self.passes)  # fmt: skip
+
+    def alone(self, place: int, model: VisionModel | None = None) -> Evidence:
+        """The same question about one of the pictures, asked of another `model` where one is given.
+
+        Its passes are its own: one of them is 1 / batch of one here.
+        """
+        return Evidence(model or self.model, self.inputs[place : place + 1], self.targets[place : place + 1],
+                        wanted=self._wanted, seed=self.seed, budget=self._budget, edits=self._edits)  # fmt: skip
 
     def asking(self, target: Any) -> Evidence:
         """Another question about the same inputs, see `look`; its passes count here."""
@@ -505,6 +641,12 @@ class Evidence:
             self._check_rule(recording, rule)
         (found,) = gradients(recording, [recording.leaf], rule or "natural")
         return found.float()
+
+    def _slope_of(self, inputs: Tensor, targets: Sequence[Target]) -> Float[Tensor, "sample _"]:
+        """The score of each sample, then its gradient, in one row."""
+        recording = record(self.model, inputs, targets, Wanted(gradients=True, inputs=True), self._edits)
+        (found,) = gradients(recording, [recording.leaf])
+        return torch.cat([recording.scores.detach()[:, None], found.float().flatten(1)], dim=1)
 
     def _read_plainly(self) -> tuple[Tensor, Tensor]:
         if self._edits or any(target.reads != "output" for target in self._targets):

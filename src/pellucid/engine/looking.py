@@ -60,7 +60,8 @@ def look(
         tails=names if Tail in asked else frozenset(),
         attention=bool(asked & {Attention, AttentionGradient}),
         biases=BiasGradient in asked,
-        rules=any(isinstance(need, Rule) for need in asked),
+        rules=any(isinstance(need, Rule) and need.name != "relevance" for need in asked),
+        relevance=Rule("relevance") in asked,
         gradients=any(need.gradient for need in asked),
         inputs=any(need == InputGradient or isinstance(need, Rule) for need in asked),
     )

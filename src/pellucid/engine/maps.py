@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -28,7 +29,8 @@ def compute(
     """
     parameters = checked(method, parameters, Place(evidence.size, layer))
     given = (evidence, layer) if takes_layer(method) else (evidence,)
-    values = method.function(*given, **parameters).detach().float()
+    with torch.inference_mode(False):  # what a method makes may have to lie in a graph, whatever mode the caller is in
+        values = method.function(*given, **parameters).detach().float()
     batch = len(evidence.inputs)
     if values.ndim not in (3, 4) or len(values) != batch:
         raise ShapeError(method.name, got=tuple(values.shape), expected=f"[{batch} h w] or [{batch} 3 height width]")

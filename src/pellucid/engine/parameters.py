@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.engine.relevance import COMPOSITES
 from pellucid.errors import ParameterError, RequestError, nearest
 from pellucid.images import baselines
 from pellucid.registry import Method
@@ -139,6 +140,15 @@ def extent(value: Any, place: Place) -> int | tuple[int, int]:
     return pair[0], pair[1]
 
 
+def references(value: Any, place: Place) -> Tensor:
+    """Other pictures as model input, [reference channel height width]."""
+    given = torch.as_tensor(value) if isinstance(value, np.ndarray) else value
+    fits = isinstance(given, Tensor) and given.ndim == 4 and len(given) > 0 and tuple(given.shape[2:]) == place.size
+    if not fits or not given.is_floating_point() or not bool(given.isfinite().all()):
+        raise Refused(f"model input [reference channel height width] of finite numbers: {_input(place)}")
+    return given
+
+
 def segments(value: Any, place: Place) -> int | Tensor:
     """How many patches a picture is cut into, or which patch every pixel belongs to [height width]."""
     numbers = torch.as_tensor(value) if isinstance(value, np.ndarray) else value
@@ -150,6 +160,16 @@ def segments(value: Any, place: Place) -> int | Tensor:
     return count
 
 
+def counts(value: Any, place: Place) -> tuple[int, ...]:
+    """Numbers of patches into which the picture is cut, one cut after the other."""
+    most = place.size[0] * place.size[1]
+    found = [_whole(entry) for entry in _listed(value) or []]
+    kept = tuple(entry for entry in found if entry is not None and 2 <= entry <= most)
+    if not found or len(kept) < len(found):
+        raise Refused(f"some whole numbers from 2 to {most}: {_input(place)}")
+    return kept
+
+
 def channels(value: Any, place: Place) -> list[int]:
     """Some channels of the layer, by number."""
     count, listed = _channels_of(place), _listed(value) or []
@@ -157,6 +177,15 @@ def channels(value: Any, place: Place) -> list[int]:
     if not found:
         raise Refused("some channels by number" if count == math.inf else f"some of 0 to {count - 1}, its channels")
     return found
+
+
+def layer_names(value: Any, place: Place) -> list[str]:
+    """Layers of the model by name, one at least."""
+    listed = _listed(value) or []
+    names = [one.name if isinstance(one, Layer) else one for one in listed]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise Refused("names of layers, such as ['layer2', 'layer3']; `pellucid layers` lists them")
+    return cast("list[str]", names)
 
 
 def neurons(value: Any, place: Place) -> Tensor | list[tuple[int, ...]]:
@@ -178,35 +207,76 @@ def neurons(value: Any, place: Place) -> Tensor | list[tuple[int, ...]]:
 _MOST = 1_000_000  # passes; more is a slip of the finger
 _MOST_STEPS = 10_000  # past this the points of a quadrature rule cost more than the passes
 
+_LAYER_MAPS = ("grad_cam", "grad_cam_pp", "layer_cam", "hires_cam", "xgrad_cam", "eigen_grad_cam", "normgrad")
+_PIXEL_MAPS = (
+    "gradient", "gradient_x_input", "guided_backprop", "deconvnet", "smoothgrad", "smoothgrad_squared", "vargrad",
+    "integrated_gradients",
+)  # fmt: skip
+
 READERS: dict[str, Reader] = {
+    "aggregate": choice("norm", "sum", "max", "filter_norm"),
+    "area": number("a part between 0 and 1, both excluded", above=0, below=1),
+    "base": choice(*_LAYER_MAPS),
     "baseline": choice(*(kind for kind in baselines.KINDS if kind not in baselines.BY_MASK)),
     "center": flag,
     "channels": channels,
     "closer": whole(0, _MOST),
+    "combine": choice("product", "geometric_mean", "sum"),
+    "composite": choice("auto", *COMPOSITES),
+    "cutoff": number("a number of cycles above 0", above=0),
+    "cuts": counts,
+    "deviations": number("a number, 0 or more", least=0),
     "discard": number("a part from 0 to below 1", least=0, below=1),
+    "distance": number("a part from 0 to 1", least=0, below=1 + 1e-9),
+    "filtered": choice("signed", "magnitude"),
+    "fraction": number("a part above 0, up to 1", above=0, below=1 + 1e-9),
     "fuse": choice("mean", "max", "min"),
+    "gamma": number("a number above 0", above=0),
+    "goal": choice("delete", "keep"),
     "grid": side,
+    "growth": number("a part above 0, up to 4", above=0, below=4 + 1e-9),
+    "identity": choice("bias", "scaling", "conv1x1", "conv3x3", "depthwise3x3"),
+    "jitter": whole(0, _MOST),
     "keep": number("a chance between 0 and 1, both excluded", above=0, below=1),
     "kernel": number("a number above 0", above=0),
     "last": whole(1, _MOST),
+    "layers": layer_names,
+    "levels": whole(1, 12),
     "masks": whole(1, _MOST),
     "most_steps": whole(1, _MOST_STEPS),
     "neurons": neurons,
     "noise": number("a number, 0 or more", least=0),
     "pool": choice("mean", "head"),
+    "rate": number("a finite number"),
+    "references": references,
     "ridge": number("a number, 0 or more", least=0),
+    "rivals": whole(1, _MOST),
+    "roughness": number("a number, 0 or more", least=0),
     "samples": whole(1, _MOST),
+    "scales": whole(1, 100),
     "segments": segments,
+    "sigma": number("a number of pixels above 0", above=0),
+    "smoothing": number("a number of pixels, 0 or more", least=0),
+    "sparsity": number("a number, 0 or more", least=0),
+    "spatial": number("a number, 0 or more", least=0),
     "steps": whole(1, _MOST_STEPS),
+    "strength": number("a number, 0 or more", least=0),
     "stride": extent,
+    "temperature": number("a number above 0", above=0),
     "tolerance": number("a number, 0 or more", least=0),
     "top": whole(1, _MOST),
+    "weights": choice("equal", "sensitivity"),
     "width": number("a number above 0", above=0),
     "window": extent,
 }
 """How the value of each keyword is read, by its name. A house test sees to it that every method's are here."""
 
-OWN: dict[tuple[str, str], Reader] = {("refined_occlusion", "window"): side}
+OWN: dict[tuple[str, str], Reader] = {
+    ("forgrad", "base"): choice(*_PIXEL_MAPS),
+    ("kpca_cam", "kernel"): choice("sigmoid", "rbf", "poly", "cosine", "linear"),
+    ("refined_occlusion", "window"): side,
+    ("sess", "fuse"): choice("mean", "max"),
+}
 """Where one method asks for more than the name does."""
 
 # -- small things ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pellucid import hooks
+from pellucid.engine.differences import Differences
 from pellucid.engine.edits import Edit
+from pellucid.engine.relevance import Relevance
 from pellucid.engine.tape import Tape
 from pellucid.errors import MethodUnavailable, ModelError
 from pellucid.hooks import BackwardRule
@@ -29,6 +31,8 @@ class Wanted:
     attention: bool = False
     biases: bool = False
     rules: bool = False
+    relevance: bool = False
+    differences: bool = False  # of the first half of the batch from the second; on its own, never beside other wants
     gradients: bool = False
     inputs: bool = False  # gradients down to the input; without it the backward stops at the deepest layer
     tails: frozenset[str] = frozenset()  # layers after which the model will run again on its own
@@ -43,7 +47,7 @@ class Wanted:
     @property
     def inside(self) -> bool:
         """Whether gradients or anything but layers is to be kept."""
-        return self.attention or self.biases or self.rules or self.gradients or self.inputs
+        return self.attention or self.biases or self.rules or self.relevance or self.gradients or self.inputs
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Recording:
     constants: list[Constant]
     rule: BackwardRule
     wanted: Wanted
+    relevance: Relevance | None = None
     edited: bool = False
     tape: Tape | None = None
     found: dict[int, Tensor] = field(default_factory=dict)  # natural gradients, by id of the kept tensor
@@ -121,7 +126,8 @@ def record(
         constants.append(Constant(output, added, channels_last))
 
     def on_attention(probabilities: Tensor) -> None:
-        attention.append(probabilities)
+        if wanted.attention:
+            attention.append(probabilities)
 
     with ExitStack() as stack:
         stack.enter_context(hooks.guest(model.network, frozen=wanted.gradients))
@@ -129,9 +135,13 @@ def record(
         stack.enter_context(torch.set_grad_enabled(wanted.gradients))
         if names | speaking:
             stack.enter_context(hooks.watched(model.network, sorted(names | speaking), on_output))
-        if wanted.rules:
+        if wanted.rules or wanted.relevance:
             stack.enter_context(hooks.switchable_rectifiers(rule))
-        if wanted.attention:
+        relevance = Relevance(rule, _bounds(model, inputs)) if wanted.relevance else None
+        watching = relevance or (Differences() if wanted.differences else None)
+        if watching is not None:
+            stack.enter_context(hooks.functions(watching.watch))
+        if wanted.attention or watching is not None:  # both go through attention's plain formula
             stack.enter_context(hooks.captured_attention(on_attention))
         if wanted.biases:  # innermost: what it hands over has to lie in the graph that the others made
             stack.enter_context(hooks.captured_constants(on_constant))
@@ -141,11 +151,17 @@ def record(
         leaf = leaf.clone().requires_grad_() if rooted else leaf
         # A first in-place operation of the model must not meet a leaf.
         with hooks.operations(tape.watch) if tape else nullcontext():
+            if watching is not None:
+                watching.begin(leaf)
             raw = model.guarded(_size(inputs), lambda: model.run(leaf.clone()))
+            if watching is not None:
+                watching.end()
             outputs = reader.read(raw, len(inputs))
         resolved = settled(targets, outputs)
         scores = score(resolved, outputs, lambda name: to_grid(kept[layers[name].name], layers[name]).float())
-    return Recording(leaf, outputs, scores, resolved, kept, attention, constants, rule, wanted, bool(edited), tape)
+    return Recording(
+        leaf, outputs, scores, resolved, kept, attention, constants, rule, wanted, relevance, bool(edited), tape
+    )
 
 
 def sound(outputs: Tensor) -> Tensor:
@@ -254,6 +270,15 @@ def _speaking(network: nn.Module) -> set[str]:
 
 def _said(module: Any) -> Tensor:
     return module.additive_bias().detach().float()
+
+
+def _bounds(model: VisionModel, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the greatest value of a pixel of each channel, in model input space; as seen where unknown."""
+    if model.preprocess is None:
+        return inputs.amin(dim=(0, 2, 3), keepdim=True), inputs.amax(dim=(0, 2, 3), keepdim=True)
+    mean, std = (torch.tensor(values, device=inputs.device).view(1, -1, 1, 1)
+                 for values in (model.preprocess.mean, model.preprocess.std))  # fmt: skip
+    return -mean / std, (1 - mean) / std
 
 
 def _size(inputs: Tensor) -> tuple[int, int]:

@@ -120,7 +120,7 @@ class Trial:
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "explains": self.explains, "verdict": self.verdict}
+        return {**asdict(self), "explains": self.explains, "beats_controls": self.explains, "verdict": self.verdict}
 
 
 def trial(net: Telling, drawn: Scenes, *, name: str = "captioner", area: float = AREA, causal: int = 60) -> Trial:

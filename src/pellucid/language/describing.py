@@ -42,10 +42,13 @@ class Described:
     exemplars: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return "\n".join([*(claim.text for claim in self.claims), self.naming.text, *self.notes])
+
     def to_dict(self) -> dict[str, object]:
         return {
             "layer": self.layer, "pool": self.naming.pool, "method": self.naming.method, "notes": list(self.notes),
-            "controls": self.naming.controls, "summary": self.naming.text,
+            "controls": self.naming.controls, "beats_controls": self.naming.beats_controls, "summary": self.naming.text,
             "units": [
                 {"unit": unit.unit, "name": unit.name, "best": list(unit.names), "also": unit.also, "q": unit.q,
                  "text": claim.text, "verdict": claim.verdict, "measured": dict(claim.measured),

@@ -15,6 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pellucid.language.descriptors import PLAIN, Descriptors, Encode, Wording
+from pellucid.language.word_controls import by_chance, drawn_words
+from pellucid.results import Beside
+from pellucid.values import Seed
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,17 @@ class Differential:
         self._texts: dict[str, Tensor] = {}
         self._against: dict[tuple[int, ...], Tensor] = {}
 
+    def otherwise(
+        self, change: Callable[[Difference, torch.Generator], Difference], seed: Seed
+    ) -> Differential:  # fmt: skip
+        """The same classifier with every difference of the pairs changed; for controls."""
+
+        def told(first: str, second: str) -> tuple[Difference, ...]:
+            generator = seed.child(first, second).generator()
+            return tuple(change(one, generator) for one in self._differences(first, second))
+
+        return Differential(self.names, self._encode, told, k=self.k, wording=self.wording)
+
     def rank(self, pictures: Float[Tensor, "picture dim"]) -> Ranked:
         """Pictures as embeddings of length 1."""
         first = pictures @ self._first.T
@@ -134,6 +148,36 @@ class Differential:
         if text not in self._texts:
             self._texts[text] = self._encode([text])[0]
         return self._texts[text]
+
+
+def beside_differences(
+    differential: Differential, pictures: Float[Tensor, "picture dim"], labels: Int64[Tensor, "picture"],
+    *, words: Sequence[str], draws: int = 3, seed: int = 0,
+) -> Beside:  # fmt: skip
+    """How often the second look is right, beside looks by differences that mean nothing here.
+
+    words: what random words are drawn from; the encoder must read them
+    """
+    own, pool = Seed(seed), sorted(set(words))
+    right = lambda ranked: float((ranked.predicted == labels).float().mean())
+    seen = differential.rank(pictures)
+
+    def mean(change: Callable[[Difference, torch.Generator], Difference]) -> float:
+        others = (differential.otherwise(change, own.child("differences", draw)) for draw in range(draws))
+        return sum(right(one.rank(pictures)) for one in others) / draws
+
+    def at_random(one: Difference, generator: torch.Generator) -> Difference:
+        return Difference(one.attribute, *(drawn_words(text, pool, generator) for text in (one.first, one.second)))
+
+    def dealt(one: Difference, generator: torch.Generator) -> Difference:
+        swap = bool(torch.randint(2, (1,), generator=generator))
+        return Difference(one.attribute, one.second, one.first) if swap else one
+
+    return Beside("Right at the second look", right(seen), {
+        "at the first, by names alone": float((seen.confused[:, 0] == labels).float().mean()),
+        "with as many random words": mean(at_random), "with what is said dealt to either class by lot": mean(dealt),
+        "with other pictures' features": by_chance(seen.predicted, labels),
+    })  # fmt: skip
 
 
 def from_attributes(attributes: Mapping[str, Mapping[str, str]]) -> Differences:

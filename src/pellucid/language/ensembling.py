@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,6 +96,17 @@ class Verdict:
     def adds_to_names(self) -> bool:
         """Whether, beside the class name, they do better than the name alone."""
         return bool(np.isfinite(self.best_weight))
+
+    @property
+    def beats_controls(self) -> bool:
+        return self.meaning_helps
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **vars(self), "curve": dict(self.curve), "random_curve": dict(self.random_curve),
+            "meaning_helps": self.meaning_helps, "adds_to_names": self.adds_to_names,
+            "beats_controls": self.beats_controls,
+        }  # fmt: skip
 
     def __str__(self) -> str:
         listed = "" if self.assigned is None else f", those of the list {self.assigned:.1%}"

@@ -21,13 +21,16 @@ from pellucid.errors import RequestError
 from pellucid.images import Frame
 from pellucid.images.masks import iou
 from pellucid.images.position import in_words
+from pellucid.language.word_controls import shuffled_cells
 from pellucid.testbed import nets
 from pellucid.testbed.asked_places import Asked, about_birds, about_parts, swapped
 from pellucid.testbed.nets import Answerer
 from pellucid.testbed.scene import Scenes
+from pellucid.values import Seed
 
 _STAGES = (0, 1, 2)
 _BATCH = 100
+ALIKE = 0.5  # overlap from which two masks are much the same
 SHUT = 0.1  # a gate below this passes next to nothing
 
 
@@ -39,6 +42,8 @@ class Ground:
     gates:   of each stage how much of every channel passed, 0 to 1
     other:   the mask of the other question
     overlap: of the two masks, 0 to 1; high where the question does not matter
+    opened, random_words, blind: overlap of the mask with that of all gates open, of as many random words for a
+             question, and of the same question about the picture in shuffled pieces
     """
 
     question: str
@@ -48,20 +53,36 @@ class Ground:
     other: Bool[np.ndarray, "height width"]
     overlap: float
     moved: float
+    opened: float
+    random_words: float
+    blind: float
+
+    @property
+    def beats_controls(self) -> bool:
+        """Whether there is a mask, and it is mostly another than without the question, the gates or the picture."""
+        others = (self.overlap, self.opened, self.random_words, self.blind)
+        return bool(self.mask.any()) and max(others) < ALIKE
 
     def __str__(self) -> str:
+        verdict = (
+            "" if self.beats_controls
+            else " It does not beat its controls: the mask need not come from the question and the picture."
+        )  # fmt: skip
         shut = ", ".join(f"{int((stage < SHUT).sum())} of {len(stage)}" for stage in self.gates)
         return (
             f"“{self.question}” is answered at {in_words(self.mask)}, {self.mask.mean():.1%} of the picture.\n"
             f"Channels it shuts, stage by stage: {shut}. “{self.instead}” sets the gates otherwise by {self.moved:.2f} "
-            f"on average, and is answered at {in_words(self.other)}; the two masks share {self.overlap:.0%}."
+            f"on average, and is answered at {in_words(self.other)}; the two masks share {self.overlap:.0%}. With "
+            f"all gates open the mask shares {self.opened:.0%} with it, with as many random words for a question "
+            f"{self.random_words:.0%}, with the picture in shuffled pieces {self.blind:.0%}.{verdict}"
         )
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "question": self.question, "instead": self.instead, "mask": self.mask.astype(int).tolist(),
             "gates": [stage.tolist() for stage in self.gates], "other": self.other.astype(int).tolist(),
-            "overlap": self.overlap, "moved": self.moved,
+            "overlap": self.overlap, "moved": self.moved, "opened": self.opened, "random_words": self.random_words,
+            "blind": self.blind, "beats_controls": self.beats_controls,
         }  # fmt: skip
 
 
@@ -115,8 +136,9 @@ class GroundingTrial:
         return f"Fresh scenes of seed {self.seed}\n{self.parts}\n{self.which}"
 
     def to_dict(self) -> dict[str, Any]:
+        both = self.parts.listens and self.which.listens
         listens = {"parts": self.parts.listens, "which": self.which.listens}
-        return {**asdict(self), "listens": listens}
+        return {**asdict(self), "listens": listens, "beats_controls": both}
 
 
 def opened() -> Answerer:
@@ -125,7 +147,7 @@ def opened() -> Answerer:
 
 
 @torch.no_grad()
-def ground(net: Answerer, frame: Frame, question: str, *, instead: str) -> Ground:
+def ground(net: Answerer, frame: Frame, question: str, *, instead: str, seed: int = 0) -> Ground:
     """Where the answer to a question is seen, beside that of another question.
 
     Raises RequestError where both are the same, SceneError for words that the net does not know.
@@ -133,13 +155,24 @@ def ground(net: Answerer, frame: Frame, question: str, *, instead: str) -> Groun
     if question == instead:
         raise RequestError("The other question is the same; ask another, so that its mask can be compared.")
     picture = frame.tensor()
-    found = net.ground(picture.expand(2, -1, -1, -1), net.words.encode([question, instead]))
+    texts = [question, instead, _random_words(net, question, seed), question]
+    pictures = torch.cat([picture.expand(3, -1, -1, -1), shuffled_cells(picture, seed=Seed(seed))])
+    found = net.ground(pictures, net.words.encode(texts))
     masks = (found.logits > 0).numpy()
+    free = (net.ground(picture, net.words.encode([question]), opened=_STAGES).logits > 0).numpy()[0]
+    shared = lambda other: iou(masks[0], other) if masks[0].any() else 0.0
     moved = float(np.mean([float((stage[0] - stage[1]).abs().mean()) for stage in found.gates]))
     return Ground(
         question, instead, masks[0], tuple(stage[0].numpy() for stage in found.gates), masks[1],
-        iou(masks[0], masks[1]) if masks.any() else 0.0, moved,
+        iou(masks[0], masks[1]) if masks[:2].any() else 0.0, moved, shared(free), shared(masks[2]), shared(masks[3]),
     )  # fmt: skip
+
+
+def _random_words(net: Answerer, question: str, seed: int) -> str:
+    """As many words as the question has, of those that the net knows."""
+    listed, generator = [word for word in net.words.listed if word.isalpha()], Seed(seed).child("words").generator()
+    count = len(net.words.numbers(question))
+    return " ".join(listed[int(at)] for at in torch.randint(len(listed), (count,), generator=generator))
 
 
 def trial(net: Answerer, single: Scenes, flocks: Scenes) -> GroundingTrial:

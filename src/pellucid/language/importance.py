@@ -19,7 +19,7 @@ from pellucid.errors import RequestError
 from pellucid.language import check, wording
 from pellucid.language.templates import Topic
 from pellucid.registry import claim_test
-from pellucid.results import Claim
+from pellucid.results import Beside, Claim
 from pellucid.subject import VisionModel
 from pellucid.values import Layer
 
@@ -34,12 +34,29 @@ class Importance:
     contribution: the same times its mean activation: what it does here
     claims:       the units listed, supporting ones first, each tried by ablation
     unnamed:      how many were passed over because they have no name
+    beside:       how far the target moves, as told, without the units listed, beside as many units drawn by lot
     """
 
     tendency: Float[np.ndarray, "unit"]
     contribution: Float[np.ndarray, "unit"]
     claims: tuple[Claim, ...]
     unnamed: int
+    beside: Beside
+
+    @property
+    def beats_controls(self) -> bool:
+        """Whether the units listed move the target more than units drawn by lot, under whatever names."""
+        return self.beside.beats
+
+    def __str__(self) -> str:
+        return f"{self.text}\n{self.beside}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "claims": [claim.to_dict() for claim in self.claims], "unnamed": self.unnamed,
+            "tendency": self.tendency.tolist(), "contribution": self.contribution.tolist(),
+            "beside": self.beside.to_dict(), "beats_controls": self.beats_controls,
+        }  # fmt: skip
 
     @property
     def text(self) -> str:
@@ -77,7 +94,34 @@ def important_units(
         for sign, units in ((1, support), (-1, oppose))
         for unit in units
     ]
-    return Importance(tendency, contribution, tuple(claims), passed + more)
+    beside = _beside(evidence, evidence.layers[layer], tendency, contribution, [*support, *oppose])
+    return Importance(tendency, contribution, tuple(claims), passed + more, beside)
+
+
+def _beside(
+    evidence: Evidence, layer: Layer, tendency: Float[np.ndarray, "unit"], contribution: Float[np.ndarray, "unit"],
+    listed: Sequence[int],
+) -> Beside:  # fmt: skip
+    """What ablating the units listed does, in the sense their gradients foretell, beside units drawn by lot.
+
+    Of the same ablations of units by lot, those whose sense is drawn too are what shuffled gradients would have listed.
+    A unit that is silent moves nothing, and counts as that.
+    """
+    rng, before = np.random.default_rng(evidence.seed.child("units by lot").value), float(evidence.score()[0])
+    active = np.flatnonzero(contribution != 0)
+    drawn = rng.permutation(active)[: len(listed)]
+
+    def moved(unit: int) -> float:
+        return before - _set_to(evidence, layer, unit, 0.0) if contribution[unit] != 0 else 0.0
+
+    own = [float(np.sign(contribution[unit])) * moved(unit) for unit in listed]
+    falls = [moved(int(unit)) for unit in drawn]
+    signed = [float(np.sign(contribution[unit])) * fall for unit, fall in zip(drawn, falls, strict=True)]
+    blind = [float(sign) * fall for sign, fall in zip(rng.choice([-1.0, 1.0], len(falls)), falls, strict=True)]
+    mean = lambda values: float(np.mean(values)) if values else 0.0
+    controls = {"as many units by lot": mean(signed), "chosen by shuffled gradients": mean(blind)}
+    return Beside("Without one of the units named the target moves as told by", mean(own), controls,
+                  unit="on average")  # fmt: skip
 
 
 @claim_test("unit_supports")

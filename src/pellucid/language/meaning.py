@@ -59,7 +59,8 @@ class Meanings:
     """How far a classifier's classes lie as their names do.
 
     agreement: Spearman's correlation of the cosines of all pairs, names against weights; -1 to 1
-    shuffled:  the 95th percentile of the same with the names dealt out anew
+    shuffled:  the 95th percentile of the same with the names dealt out anew: to the weights it is the same whether
+               names or weights are dealt, so it stands for shuffled features and for random words at once
     p:         how often that is at least as high, 1 of 200 at least
     shared:    mean share of the nearest classes that both lists name
     by_chance: what two random lists of that length share
@@ -73,18 +74,23 @@ class Meanings:
     by_chance: float
     encoder: str
 
+    @property
+    def beats_controls(self) -> bool:
+        """Whether classes lie as their names mean more than as the names of other classes do."""
+        return self.agreement > self.shuffled
+
     def __str__(self) -> str:
-        verdict = "more than names dealt out anew" if self.agreement > self.shuffled else "no more than chance"
+        verdict = "more than" if self.beats_controls else "no more than"
         return (
             f"Classes lie to the model as their names mean, rank correlation {self.agreement:.2f}: {verdict} "
-            f"({self.shuffled:.2f} in 95 of 100 deals, p = {self.p:.3f}). Of each class's nearest, both name "
-            f"{self.shared:.0%}; two random lists {self.by_chance:.1%}. Meaning by {self.encoder}."
+            f"names dealt out anew ({self.shuffled:.2f} in 95 of 100 deals, p = {self.p:.3f}). Of each class's "
+            f"nearest, both name {self.shared:.0%}; two random lists {self.by_chance:.1%}. Meaning by {self.encoder}."
         )
 
     def to_dict(self) -> dict[str, object]:
         return {
             "agreement": self.agreement, "shuffled": self.shuffled, "p": self.p, "shared": self.shared,
-            "by_chance": self.by_chance, "encoder": self.encoder,
+            "beats_controls": self.beats_controls, "by_chance": self.by_chance, "encoder": self.encoder,
             "neighbours": {
                 one.label: {
                     "meant": {each.label: each.cosine for each in one.meant},

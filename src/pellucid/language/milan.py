@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pellucid.errors import ShapeError
+from pellucid.results import Beside
 from pellucid.testbed.nets import Captioner
+from pellucid.values import Seed
 
 EXEMPLARS, QUANTILE, WEIGHT = 15, 0.99, 0.2
 
@@ -58,6 +60,29 @@ def describe(
         for text, one, other in zip(candidates, seen.tolist(), anyway.tolist(), strict=True)
     ]
     return tuple(sorted(scored, key=lambda said: -said.score))
+
+
+def beside(
+    captioner: Captioner, pictures: Float[Tensor, "picture 3 height width"], activation: Float[Tensor, "picture h w"],
+    candidates: Sequence[str], *, anyway: Float[Tensor, "text"], weight: float = WEIGHT, seed: int = 0,
+) -> Beside:  # fmt: skip
+    """The score of a unit's text on pictures that did not help to choose it, beside texts that nothing chose.
+
+    The text is chosen on every second picture and scored on the others; so is one chosen with the unit's maps dealt to
+    other pictures. Twice the cost of `describe`.
+    """
+    order = torch.randperm(len(pictures), generator=Seed(seed).child("dealt maps").generator()).to(activation.device)
+    one, other = slice(0, None, 2), slice(1, None, 2)
+    score = lambda said: {each.text: each.score for each in said}
+    chosen, blind = (
+        describe(captioner, pictures[one], maps[one], candidates, anyway=anyway, weight=weight)[0].text
+        for maps in (activation, activation[order])
+    )
+    later = score(describe(captioner, pictures[other], activation[other], candidates, anyway=anyway, weight=weight))
+    return Beside("Score of the text on pictures that did not help to choose it", later[chosen], {
+        "of the text chosen with the maps dealt to other pictures": later[blind],
+        "of a random text": sum(later.values()) / len(later),
+    }, unit="nats per word")  # fmt: skip
 
 
 @torch.no_grad()

@@ -87,9 +87,17 @@ class Naming:
         """How many have a name, and the controls, in a sentence."""
         shares = ", ".join(f"{share:.0%} with {name}" for name, share in self.controls.items() if name != "units")
         named = sum(unit.name is not None for unit in self.units)
-        beaten = self.controls["units"] > max(share for name, share in self.controls.items() if name != "units")
-        verdict = "" if beaten else " That is no better than the controls: do not believe these names."
-        return f"{named} of {len(self.units)} units have a name that stands; {shares}.{verdict}"
+        said = f"{named} of {len(self.units)} units have a name that stands"
+        if not shares:
+            return f"{said}. Controls were not measured: nothing shows that the names count."
+        verdict = "" if self.beats_controls else " That is no better than the controls: do not believe these names."
+        return f"{said}; {shares}.{verdict}"
+
+    @property
+    def beats_controls(self) -> bool:
+        """Whether a larger share is named than of shuffled responses, and with words dealt by lot."""
+        others = [share for name, share in self.controls.items() if name != "units"]
+        return bool(others) and self.controls["units"] > max(others)
 
 
 def name_units(

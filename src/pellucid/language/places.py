@@ -32,6 +32,7 @@ _COLOURS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "brown": ((110, 70, 40), (150, 105, 70), (70, 45, 30)),
     "beige": ((220, 200, 165),),
 }
+COLOUR_WORDS = tuple(_COLOURS)
 _MOST = 0.5  # share of the pixels that a colour must have, or there is none that stands for the segment
 
 

@@ -9,7 +9,8 @@ matching pursuit: atoms keep their length 1, and the one that all vectors togeth
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,6 +20,7 @@ from torch.nn import functional
 from pellucid.errors import RequestError
 from pellucid.values import Seed
 
+_DEALS = 5  # of a concept's numbers
 _SPENT = 1e-6  # an atom of which less than this share is left lies in the span of those chosen before
 
 Rows = Float[Tensor, "row dim"]
@@ -97,12 +99,14 @@ class HeadScore:
 
     explained: share of the head's squared length along the concept's atoms, 0 to 1
     random:    the same for as many random atoms of the pool: mean and 95th percentile over draws
+    shuffled:  the same for the concept's texts with each one's numbers in another order; the best of five deals
     """
 
     head: int
     explained: float
     random: float
     random_high: float
+    shuffled: float
 
     @property
     def excess(self) -> float:
@@ -112,6 +116,22 @@ class HeadScore:
     @property
     def beats_random(self) -> bool:
         return self.explained > self.random_high
+
+    @property
+    def beats_controls(self) -> bool:
+        """Whether it does better than random texts, and than texts without their meaning."""
+        return self.beats_random and self.explained > self.shuffled
+
+    def __str__(self) -> str:
+        verdict = "" if self.beats_controls else " No better than its controls: the head is not shown to write it."
+        return (
+            f"Head {self.head}: the concept's texts explain {self.explained:.0%} of what it writes; as many random "
+            f"texts {self.random:.0%} (at most {self.random_high:.0%} in 95 of 100 draws), the same texts with their "
+            f"numbers shuffled {self.shuffled:.0%}.{verdict}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "excess": self.excess, "beats_controls": self.beats_controls}
 
 
 def rank_heads(
@@ -133,14 +153,20 @@ def rank_heads(
     count = count or len(concept)
     generator = (seed if isinstance(seed, Seed) else Seed(seed)).child("random texts").generator()
     sets = [pool[torch.randperm(len(pool), generator=generator)[: len(concept)].to(pool.device)] for _ in range(draws)]
+    mixed = [shuffled_numbers(concept, generator) for _ in range(_DEALS)]
     scores: list[HeadScore] = []
     for number, rows in enumerate(heads):
         held = rows - rows.mean(dim=0) if centred else rows
         chance = torch.tensor([_share(held, atoms, count) for atoms in sets])
-        scores.append(
-            HeadScore(number, _share(held, concept, count), float(chance.mean()), float(chance.quantile(0.95)))
-        )
+        dealt = max(_share(held, atoms, count) for atoms in mixed)
+        own = _share(held, concept, count)
+        scores.append(HeadScore(number, own, float(chance.mean()), float(chance.quantile(0.95)), dealt))
     return tuple(sorted(scores, key=lambda score: -score.excess))
+
+
+def shuffled_numbers(atoms: Float[Tensor, "atom dim"], generator: torch.Generator) -> Float[Tensor, "atom dim"]:
+    """Each atom with its numbers in another order: lengths and spread are kept, meaning is gone."""
+    return atoms.gather(1, torch.rand(atoms.shape, generator=generator).argsort(dim=1).to(atoms.device))
 
 
 def _share(rows: Rows, atoms: Tensor, count: int) -> float:

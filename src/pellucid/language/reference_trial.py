@@ -106,7 +106,7 @@ class Understood:
         ])  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "helps": self.helps, "verdict": self.verdict}
+        return {**asdict(self), "helps": self.helps, "beats_controls": self.helps, "verdict": self.verdict}
 
 
 @dataclass(frozen=True, eq=False)

@@ -207,9 +207,11 @@ class Trial:
     """What a speaker's explanations are worth, beside those whose worth is known.
 
     scores:   who -> metric -> mean over the cases that could be read (`speaker`, `occlusion`, `lime`, `random`,
-              `constant`); of comprehensiveness higher is better, of sufficiency and share to flip lower
+              `constant`, and `shuffled`: what the speaker said of another case); of comprehensiveness higher is better,
+              of sufficiency and share to flip lower
     agrees:   with `occlusion` and `lime` -> metric -> mean
     p:        of the speaker's comprehensiveness against random scores on the same cases (signs by lot)
+    p_shuffled: the same against what it said of another case
     troubles: why replies could not be read, with how often
     distinct: how many different scores a reply has, on average; few make the curves steps
     spread:   mean standard deviation of a score over repeats
@@ -228,6 +230,13 @@ class Trial:
     spread: float = float("nan")
     accuracy: float = float("nan")
     consistent: float = float("nan")
+    p_shuffled: float = float("nan")
+
+    @property
+    def beats_controls(self) -> bool:
+        """Whether it also does better than what it said of another case, and not by chance."""
+        gain = self.scores["speaker"]["comprehensiveness"] - self.scores["shuffled"]["comprehensiveness"]
+        return self.beats_random and gain > 0 and self.p_shuffled < _CERTAIN
 
     @property
     def beats_random(self) -> bool:
@@ -239,15 +248,18 @@ class Trial:
         return {
             "speaker": self.speaker, "order": self.mode.order, "format": self.mode.format, "cases": self.cases,
             "read": self.read, "troubles": dict(self.troubles), "beats_random": self.beats_random, "p": self.p,
+            "beats_controls": self.beats_controls, "p_shuffled": self.p_shuffled,
             "distinct": self.distinct, "spread": self.spread, "accuracy": self.accuracy, "consistent": self.consistent,
             "scores": {who: dict(one) for who, one in self.scores.items()},
             "agrees": {who: dict(one) for who, one in self.agrees.items()},
         }  # fmt: skip
 
     def __str__(self) -> str:
-        own, chance, best = (self.scores[who] for who in ("speaker", "random", "occlusion"))
+        own, chance, best, other = (self.scores[who] for who in ("speaker", "random", "occlusion", "shuffled"))
         verdict = (
-            "What it says mattered does matter more than what is drawn by lot"
+            "What it says mattered does matter more than what is drawn by lot, or said of another case"
+            if self.beats_controls
+            else "It does no better than what it says of other cases: its words need not come from this one"
             if self.beats_random
             else "It does no better than importances drawn by lot: do not take it for an explanation"
         )
@@ -255,7 +267,8 @@ class Trial:
         if self.read:
             said += [
                 f"Without what it names the answer falls by {own['comprehensiveness']:.2f} on average (random "
-                f"{chance['comprehensiveness']:.2f}, occlusion {best['comprehensiveness']:.2f}; p = {self.p:.2g}); "
+                f"{chance['comprehensiveness']:.2f}, said of another case {other['comprehensiveness']:.2f}, occlusion "
+                f"{best['comprehensiveness']:.2f}; p = {self.p:.2g} and {self.p_shuffled:.2g}); "
                 f"with that alone by {own['sufficiency']:.2f} (random {chance['sufficiency']:.2f}, occlusion "
                 f"{best['sufficiency']:.2f}).",
                 f"It shares {self.agrees['occlusion']['feature agreement']:.0%} of its {self.mode.top} strongest with "
@@ -277,33 +290,49 @@ def on_trial(
     told = [[_told(speaker, one, how, attempt) for attempt in range(repeats)] for one in decisions]
     kept = [at for at, replies in enumerate(told) if not replies[0].trouble]
     rows: dict[str, list[dict[str, float]]] = {
-        who: [] for who in ("speaker", "occlusion", "lime", "random", "constant")
+        who: [] for who in ("speaker", "occlusion", "lime", "random", "constant", "shuffled")
     }
     agrees: dict[str, list[dict[str, float]]] = {"occlusion": [], "lime": []}
     rng = np.random.default_rng(seed)
-    for at in kept:
+    for place, at in enumerate(kept):
         decision, own = decisions[at], told[at][0].scores
+        stranger = kept[(place + 1) % len(kept)]
         others = {"occlusion": decision.occlusion(), "lime": decision.lime(seed=seed),
-                  "random": rng.uniform(-1, 1, len(own)), "constant": np.ones(len(own))}  # fmt: skip
+                  "random": rng.uniform(-1, 1, len(own)), "constant": np.ones(len(own)),
+                  "shuffled": _said_of(decisions[stranger], told[stranger][0].scores, decision, rng)}  # fmt: skip
         for who, scores in {"speaker": own, **others}.items():
             rows[who].append(faithfulness(decision, scores, seed=seed + at))
         for who, found in agrees.items():
             found.append(agreement(own, others[who], how.top))
-    gains = [
-        a["comprehensiveness"] - b["comprehensiveness"] for a, b in zip(rows["speaker"], rows["random"], strict=True)
-    ]
+    gains = {
+        who: np.array([
+            a["comprehensiveness"] - b["comprehensiveness"] for a, b in zip(rows["speaker"], rows[who], strict=True)
+        ])
+        for who in ("random", "shuffled")
+    }  # fmt: skip
     replies = [told[at][0] for at in kept]
     firsts = [replies[0].trouble for replies in told if replies[0].trouble]
     return Trial(
         speaker.name, how, len(decisions), len(kept), {who: _means(found) for who, found in rows.items()},
-        {who: _means(found) for who, found in agrees.items()}, sign_flip_p(np.array(gains), seed=seed),
+        {who: _means(found) for who, found in agrees.items()}, sign_flip_p(gains["random"], seed=seed),
         {why: firsts.count(why) for why in dict.fromkeys(firsts)},
         _mean([float(len(np.unique(one.scores))) for one in replies]),
         _mean([float(np.std([one.scores for one in told[at]], axis=0).mean()) for at in kept]),
         _mean([float(told[at][0].answer == decisions[at].labels[truth]) for at in kept
                if (truth := decisions[at].truth) is not None]),
         _mean([float(told[at][0].answer == _answer(decisions[at])) for at in kept]),
+        sign_flip_p(gains["shuffled"], seed=seed),
     )  # fmt: skip
+
+
+def _said_of(
+    other: Decision, scores: Float[np.ndarray, "feature"], decision: Decision, rng: np.random.Generator
+) -> Float[np.ndarray, "own"]:
+    """What was said of another case, as said of this one: by the features' names, or by lot where they are others."""
+    said = dict(zip(other.names, scores.tolist(), strict=True))
+    if set(decision.names) & set(said):
+        return np.array([said.get(name, 0.0) for name in decision.names])
+    return rng.permutation(np.resize(scores, len(decision.names)))
 
 
 def _told(speaker: Speaker, decision: Decision, mode: Mode, attempt: int) -> Statement:

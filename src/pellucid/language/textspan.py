@@ -6,7 +6,8 @@ Gandelsman, Efros, Steinhardt, Interpreting CLIP's image representation via text
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -14,9 +15,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from pellucid.errors import RequestError
-from pellucid.language.pursuit import Pursuit, pursue
+from pellucid.language.pursuit import Pursuit, pursue, shuffled_numbers, within
 from pellucid.language.residual import Contributions, Head
 from pellucid.values import Seed
+
+_LOTS = 10  # draws of as many texts
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class HeadTexts:
     random:   share explained by as many random directions, chosen by the same rule from a pool as large
     shuffled: share explained by the same pool with each text's numbers in another order: lengths and spread are kept,
               meaning is gone
+    by_lot:   share explained by as many texts of the pool drawn by lot, the best of ten draws
     """
 
     head: Head
@@ -47,6 +51,7 @@ class HeadTexts:
     variance: float
     random: float
     shuffled: float
+    by_lot: float
 
     @property
     def explained(self) -> float:
@@ -55,15 +60,18 @@ class HeadTexts:
 
     @property
     def beats_controls(self) -> bool:
-        """Whether the texts explain more than random directions and shuffled texts do."""
-        return self.explained > max(self.random, self.shuffled)
+        """Whether the texts explain more than random directions, shuffled texts and texts drawn by lot do."""
+        return self.explained > max(self.random, self.shuffled, self.by_lot)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "explained": self.explained, "beats_controls": self.beats_controls}
 
     def __str__(self) -> str:
         said = ", ".join(f"{one.text} ({one.explained:.0%})" for one in self.texts)
         verdict = "" if self.beats_controls else "; no better than its controls, so the words mean little"
         return (
             f"{self.head}: {said}. Explained {self.explained:.0%}; random directions {self.random:.0%}, shuffled texts "
-            f"{self.shuffled:.0%}{verdict}."
+            f"{self.shuffled:.0%}, as many texts by lot {self.by_lot:.0%}{verdict}."
         )
 
 
@@ -91,7 +99,7 @@ def spell_heads(
     own, base = Seed(seed), _variance(contributions.embedding)
     draw = own.child("random directions").generator()
     chance = functional.normalize(torch.randn(directions.shape, generator=draw), dim=1).to(directions)
-    mixed = _shuffled(directions, own.child("shuffled"))
+    mixed = shuffled_numbers(directions, own.child("shuffled").generator())
     found: list[HeadTexts] = []
     for head in asked:
         rows = contributions.of(head)
@@ -101,9 +109,20 @@ def spell_heads(
             Spoken(texts[number], gain, share)
             for number, gain, share in zip(chosen.chosen, chosen.gains, steady, strict=True)
         )
-        controls = [_last(text_span(rows, pool, count, rank=rank)) for pool in (chance, mixed)]
-        found.append(HeadTexts(head, said, _variance(rows) / base, *controls))
+        random, shuffled = (_last(text_span(rows, pool, count, rank=rank)) for pool in (chance, mixed))
+        by_lot = _by_lot(rows, directions, count, own.child("texts by lot", head.layer, head.head))
+        found.append(HeadTexts(head, said, _variance(rows) / base, random, shuffled, by_lot))
     return tuple(found)
+
+
+def _by_lot(rows: Float[Tensor, "picture dim"], directions: Float[Tensor, "text dim"], count: int, seed: Seed) -> float:
+    """The share of the rows' variance that as many texts of the pool explain, drawn by lot; the best draw."""
+    held, generator = rows - rows.mean(dim=0), seed.generator()
+    whole = held.square().sum().clamp(min=torch.finfo(rows.dtype).tiny)
+    drawn = (torch.randperm(len(directions), generator=generator)[:count] for _ in range(_LOTS))
+    return max(
+        float(within(held, directions[one.to(directions.device)].to(held)).square().sum() / whole) for one in drawn
+    )
 
 
 def text_span(
@@ -183,12 +202,6 @@ def _stability(
         for number in times:
             times[number] += number in again
     return [times[number] / resamples for number in chosen]
-
-
-def _shuffled(directions: Tensor, seed: Seed) -> Tensor:
-    """Each text's numbers in an order of its own."""
-    order = torch.rand(directions.shape, generator=seed.generator()).argsort(dim=1).to(directions.device)
-    return directions.gather(1, order)
 
 
 def _variance(rows: Tensor) -> float:

@@ -7,6 +7,7 @@ several layers, each of which can be asked alone, at one place or for one unit. 
 from __future__ import annotations
 
 from pellucid.language.translation.corpus import Corpus
+from pellucid.language.translation.cue_claims import cue_claims
 from pellucid.language.translation.cues import Cue, Report, class_cues, examined, heard
 from pellucid.language.translation.fitting import fit, judge
 from pellucid.language.translation.keeping import reopened, save
@@ -18,6 +19,6 @@ from pellucid.language.translation.translator import Translator
 
 __all__ = [
     "Corpus", "Cue", "Lesson", "PhraseMap", "Port", "Report", "Translator", "Trial", "Words", "class_cues",
-    "describe_place", "describe_unit", "examined", "fit", "heard", "hiding_map", "judge", "phrase_map", "reopened",
-    "save",
+    "cue_claims", "describe_place", "describe_unit", "examined", "fit", "heard", "hiding_map", "judge", "phrase_map",
+    "reopened", "save",
 ]  # fmt: skip

@@ -20,11 +20,14 @@ from pellucid.errors import MapError
 from pellucid.images import Frame
 from pellucid.language import check, templates, wording
 from pellucid.language.grade import Grade, grade
+from pellucid.language.map_controls import beside_map, beside_removal
+from pellucid.language.narrators import audit
 from pellucid.language.places import in_reading_order, region_name, sums, touching
 from pellucid.language.salience import DIFFUSE, Neighbours, Settings, checked, coverage, runs, told
 from pellucid.language.templates import Topic
 from pellucid.registry import claim_test, find_method
-from pellucid.results import Claim
+from pellucid.results import Audit, Beside, Claim
+from pellucid.results.beside import all_beaten
 from pellucid.subject import VisionModel
 
 IN_PICTURES = Settings(length=5, floor=1.0)
@@ -39,17 +42,42 @@ class Verbalised:
     things:    what the sentences call by name, and the segments meant
     values:    the attribution of every segment
     grade:     how far the words, read back, agree with the map
+    beside:    how much of the map the words name, and what the model does without what is named first, beside the same
+               of a shuffled map and of random regions
+    audit:     what became of a narrator that lied about these sentences
     """
 
     claims: tuple[Claim, ...]
     things: Mapping[str, tuple[int, ...]]
     values: Float[np.ndarray, "segment"]
     grade: Grade
+    beside: tuple[Beside, ...]
+    audit: Audit
 
     @property
     def text(self) -> str:
         """The sentences in order, and how far they agree with the map."""
         return " ".join([*(claim.text for claim in self.claims), self.grade.text])
+
+    @property
+    def beats_controls(self) -> bool:
+        """Whether the words name more than words that know no map, and the model needs what they name."""
+        return all_beaten(self.beside) and self.audit.tells
+
+    def __str__(self) -> str:
+        return "\n".join([*(claim.text for claim in self.claims), *self.controls])
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """How far the words agree with the map, and what stands beside them, line by line."""
+        return (self.grade.text, *map(str, self.beside), str(self.audit))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "claims": [claim.to_dict() for claim in self.claims], "agreement": self.grade.to_dict(),
+            "beside": [one.to_dict() for one in self.beside], "audit": self.audit.to_dict(),
+            "beats_controls": self.beats_controls,
+        }  # fmt: skip
 
 
 def features(
@@ -106,12 +134,17 @@ def picture(
         return replace(blank, predicate=found.predicate, template=found.template, measured=found.measured,
                        arguments={**blank.arguments, **arguments, "kind": kind}, verdict=check.VERIFIED)  # fmt: skip
 
-    said = _said(values, touching(numbered), settings or IN_PICTURES, label, name, claim)
+    said = _said(values, touching(numbered), settings or IN_PICTURES, label, name, claim, seed=topic.seed)
     first = next((one for one in said.claims if one.arguments["kind"] == "first"), None)
     if first is None:
-        return said
+        return replace(said, audit=audit(said.claims, topic.model.labels.names, seed=topic.seed))
     gone = templates.removed(topic, np.isin(numbered, first.arguments["members"]))
-    return replace(said, claims=(*said.claims, gone))
+    needed = beside_removal(gone, unit="share" if topic.model.activation != "none" else "in its own unit")
+    claims = (*said.claims, gone)
+    return replace(
+        said, claims=claims, beside=(*said.beside, *((needed,) if needed else ())),
+        audit=audit(claims, topic.model.labels.names, seed=topic.seed),
+    )  # fmt: skip
 
 
 # -- one claim --------------------------------------------------------------------------------------------------------
@@ -182,6 +215,8 @@ def _said(
     label: str,
     name: Callable[[Sequence[int]], str],
     claim: Callable[[str, Mapping[str, Any], Mapping[str, Any]], Claim],
+    *,
+    seed: int = 0,
 ) -> Verbalised:
     kept = {"values": values, "settings": asdict(settings)}
     things: dict[str, tuple[int, ...]] = {}
@@ -202,7 +237,10 @@ def _said(
     opposed = told(runs(-values, neighbours, settings))[:1]
     claims += [say("against", run.members) for run in opposed]
     text = " ".join(one.text for one in claims)
-    return Verbalised(tuple(claims), things, values, grade(text, values, things))
+    beside = beside_map(values, things, neighbours, settings, seed=seed)
+    return Verbalised(
+        tuple(claims), things, values, grade(text, values, things), (beside,), audit(claims, (), rounds=6, seed=seed)
+    )
 
 
 def _place(frame: Frame, mask: Any, encoder: VisionModel | None) -> str:

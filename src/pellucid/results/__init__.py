@@ -1,5 +1,6 @@
 """Finished answers: frozen values without a model that show, save and describe themselves."""
 
+from pellucid.results.beside import Audit, Beside
 from pellucid.results.choice import Choice
 from pellucid.results.claim import Claim
 from pellucid.results.claims import Claims
@@ -16,6 +17,8 @@ from pellucid.results.score import Score
 from pellucid.results.truth import Truth
 
 __all__ = [
+    "Audit",
+    "Beside",
     "Choice",
     "Claim",
     "Claims",

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from pellucid.canvas import fragments, terminal
 from pellucid.canvas.words import listed, title
-from pellucid.errors import ShapeError, UnknownPicture
+from pellucid.errors import RequestError, ShapeError, UnknownPicture
 from pellucid.images import Frame
+from pellucid.images.readings import READINGS, RegionReading
 from pellucid.results import sheet
 from pellucid.results.drawing import drawn, picture_alt
 from pellucid.results.encoding import from_plain, map_from_plain, map_to_plain, to_plain
@@ -110,6 +111,18 @@ class Heatmaps(Result):
         place = self._place(index)
         values, geometry = self.one_channel[place], self.frames[place].geometry
         return values.numpy().copy() if geometry is None else geometry.to_frame(values)
+
+    def regions(self, how: str = "superpixels", index: int = 0, **settings: Any) -> tuple[RegionReading, ...]:
+        """The map of one picture as regions of that picture, with their place in words and what the map gives to them.
+
+        how:      `superpixels` (ranked by their mean), `rank` (the regions that XRAI takes first),
+                  `boxes` around what stands out, `contour` (an outline that map and picture pull to the edges)
+        settings: `count` of superpixels; `area`, the part of the picture that counts, for the others
+        Raises RequestError for another word, UnknownPicture.
+        """
+        if how not in READINGS:
+            raise RequestError(f"A map cannot be read by {how!r}; expected one of {', '.join(READINGS)}.")
+        return tuple(READINGS[how](self.on_frame(index), self.frames[self._place(index)].pixels, **settings))
 
     def flat(self, index: int = 0) -> bool:
         """Whether the map of one picture says the same of every place."""

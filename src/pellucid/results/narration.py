@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pellucid.canvas import fragments
 from pellucid.canvas.words import percent
+from pellucid.results.beside import Audit
 from pellucid.results.claim import Claim
 from pellucid.results.claims import Claims
 from pellucid.results.encoding import from_plain, to_plain
@@ -31,6 +32,7 @@ class Narration(Result):
                `unverifiable`: sentences with nothing in them that could be checked (lower is better);
                `numbers`: figures that stand in the evidence, to the digits printed; `coverage`: claims that were retold
     notes:     why sentences were refuted or marked, one line each
+    audit:     what became of a narrator that lied about the same claims; None in a file from before it was kept
     """
 
     noun: ClassVar[str] = "narration"
@@ -40,6 +42,26 @@ class Narration(Result):
     faithful: Mapping[str, float]
     dropped: int = 0
     notes: tuple[str, ...] = ()
+    audit: Audit | None = None
+
+    @property
+    def beats_controls(self) -> bool:
+        """Whether it contradicts the evidence less often than a narrator that lies, and the check can tell them apart.
+
+        A narrator of whom nothing could be read does not.
+        """
+        lied = self.audit
+        return lied is not None and lied.tells and self.faithful.get("hallucination", float("nan")) < lied.refuted
+
+    @property
+    def beside(self) -> str:
+        """The control in words: what became of the narrator that lied, and what that says of this one."""
+        if self.audit is None:
+            return "What would become of a narrator that lies was not measured."
+        said = str(self.audit)
+        if self.beats_controls or not self.audit.tells:
+            return said
+        return f"{said} {self.narrator} keeps to the evidence no better than that: do not believe it."
 
     @property
     def claims(self) -> Claims:
@@ -73,6 +95,8 @@ class Narration(Result):
         record = {
             "narrator": self.narrator, "sentences": [one.to_dict(own) for one in self.sentences],
             "faithful": to_plain(self.faithful), "dropped": self.dropped, "notes": list(self.notes),
+            "audit": None if self.audit is None else to_plain(self.audit.to_dict()),
+            "beats_controls": self.beats_controls,
         }  # fmt: skip
         return record if shelf else {**record, "shelf": own.to_dict()}
 
@@ -83,14 +107,17 @@ class Narration(Result):
         return cls(
             narrator=record["narrator"], sentences=tuple(Claim.from_dict(one, own) for one in record["sentences"]),
             faithful=from_plain(record["faithful"]), dropped=record["dropped"], notes=tuple(record["notes"]),
+            audit=Audit.from_dict(from_plain(record["audit"])) if record.get("audit") else None,
         )  # fmt: skip
 
     def fragment(self) -> Markup:
         lines = Markup("").join(Markup("<li>{}</li>").format(one.fragment()) for one in self.sentences)
-        return Markup('<ol class="claims">{}</ol>{}').format(lines, fragments.sentence(self.judgement))
+        return Markup('<ol class="claims">{}</ol>{}').format(
+            lines, fragments.sentence(f"{self.judgement} {self.beside}")
+        )
 
     def __rich__(self) -> RenderableType:
-        return Group(*self.sentences, Text(self.judgement, style="dim"))
+        return Group(*self.sentences, Text(f"{self.judgement} {self.beside}", style="dim"))
 
 
 def _known(shares: Mapping[str, float], name: str) -> bool:

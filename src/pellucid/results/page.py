@@ -59,7 +59,7 @@ def _evidence(story: Explanation) -> dict[str, Any]:
     return {
         "claims": [claim.fragment() for claim in story.claims], "trust": _trust(story),
         "narration": None if story.narration is None else {
-            "who": story.narration.narrator, "judgement": story.narration.judgement,
+            "who": story.narration.narrator, "judgement": story.narration.judgement, "beside": story.narration.beside,
             "sentences": [one.fragment() for one in story.narration.sentences],
         },
         "curves": _curves(story),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from pellucid.errors import FileError, MethodUnavailable, RequestError
 from pellucid.images import find
@@ -17,7 +18,15 @@ from pellucid.images.coco import open_folder
 from pellucid.language.failures import Failures, Pictures, Rule, Tags
 from pellucid.language.failures.prime import RULE
 from pellucid.language.failures.report import failures
-from pellucid.language.failures.tags import bird_tags, by_encoder, by_likeness, joined, of_lists, of_table
+from pellucid.language.failures.tags import (
+    bird_tags,
+    by_likeness,
+    joined,
+    likened,
+    of_lists,
+    of_scenes,
+    of_table,
+)
 from pellucid.language.phrases import everyday_phrases, read_phrases
 from pellucid.language.pools import Pool, encoder_for, likeness
 from pellucid.subject import VisionModel
@@ -54,14 +63,19 @@ def describe_dataset(
     sources: list[Tags] = [] if marked is None else [marked]
     if attributes is not None:
         sources.append(_from_table(Path(attributes), given.paths))
+    like = None
     if encoder is not None:
         pool = Pool.of(read_phrases(words) if words else everyday_phrases(), template="{}")
-        sources.append(_by_encoder(encoder, pool, given))
+        told, like = _by_encoder(encoder, pool, given)
+        sources.append(told)
     if not sources:
         raise RequestError("Say who tells what the pictures show: --encoder open_clip:... or --attributes FILE.csv.")
     notes = (JUDGED.format(spec=encoder),) if encoder else ()
     tags = sources[0] if len(sources) == 1 else joined(sources)
-    return failures(model.spec or model.name, given.answers(model), tags, given, rule=rule, seed=seed, notes=notes)
+    return failures(
+        model.spec or model.name, given.answers(model), tags, given, rule=rule, seed=seed, notes=notes,
+        like=like if len(sources) == 1 else None,
+    )  # fmt: skip
 
 
 def labelled(model: VisionModel, folder: Path) -> tuple[Pictures, Tags | None]:
@@ -110,19 +124,23 @@ def _of_scenes(
     pool = bird_tags() if words is None else Pool.of(read_phrases(words))
     spec = encoder or "testbed:dual"
     inputs = pictures.scenes().tensor()
-    tags = by_encoder(encoder_for(pool, spec), inputs, pool)
+    like = likened(encoder_for(pool, spec), inputs, pool)
+    tags, truth = by_likeness(like, pool, spec), of_scenes(pictures.scenes()) if words is None else None
     notes = (
         AUDITED.format(seed=pictures.seed, strength=pictures.strength), JUDGED.format(spec=spec),
     )  # fmt: skip
     answers = pictures.answers(model, inputs)
-    return failures(model.spec or model.name, answers, tags, pictures, rule=rule, seed=seed, notes=notes)
+    return failures(
+        model.spec or model.name, answers, tags, pictures, rule=rule, seed=seed, notes=notes, like=like, truth=truth
+    )
 
 
-def _by_encoder(spec: str, pool: Pool, pictures: Pictures) -> Tags:
+def _by_encoder(spec: str, pool: Pool, pictures: Pictures) -> tuple[Tags, Float[np.ndarray, "picture word"]]:
     judge = encoder_for(pool, spec)
     blocks = [range(at, min(at + _CHUNK, len(pictures))) for at in range(0, len(pictures), _CHUNK)]
     like = [likeness(judge, judge.prepare(pictures.at(block).frames()), pool) for block in blocks]
-    return by_likeness(np.concatenate(like), pool, spec)
+    together = np.concatenate(like)
+    return by_likeness(together, pool, spec), together
 
 
 def _from_table(path: Path, files: Sequence[str]) -> Tags:

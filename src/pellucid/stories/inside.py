@@ -39,10 +39,13 @@ class HeadsInWords:
     def to_dict(self) -> dict[str, Any]:
         return {
             "model": self.model, "pictures": self.pictures, "error": self.error,
-            "heads": [
-                {**asdict(one), "explained": one.explained, "beats_controls": one.beats_controls} for one in self.heads
-            ],
+            "heads": [one.to_dict() for one in self.heads],
+            "beats_controls": all(one.beats_controls for one in self.heads),
         }  # fmt: skip
+
+    def __str__(self) -> str:
+        lead = f"{self.model}, {self.pictures} pictures; the parts add up to the embedding within {self.error:.0e}."
+        return "\n".join([lead, *map(str, self.heads)])
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,20 @@ class ClassInWords:
     def to_dict(self) -> dict[str, Any]:
         return {
             "model": self.model, "class": self.name, "descriptions": [list(one) for one in self.descriptions],
-            "controls": None if self.controls is None else {
-                **{key: value for key, value in vars(self.controls).items() if key != "visibility"},
-                "meaning_helps": self.controls.meaning_helps,
-            },
+            "controls": None if self.controls is None else self.controls.to_dict(),
+            "beats_controls": self.controls is not None and self.controls.meaning_helps,
             "accounts": [{"picture": picture, **asdict(account)} for picture, account in self.accounts],
             "notes": list(self.notes),
         }  # fmt: skip
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}, {self.model}"]
+        for text, auroc in self.descriptions:
+            known = "" if auroc != auroc else f": tells the class from the rest with AUROC {auroc:.2f}"
+            lines.append(f"  {text}{known}")
+        lines += [] if self.controls is None else [str(self.controls)]
+        lines += [f"{picture}: {account}" for picture, account in self.accounts]
+        return "\n".join([*lines, *self.notes])
 
 
 def describe_heads(

@@ -41,6 +41,7 @@ from pellucid.values import Class, Seed
 
 HELD_OUT = 500
 _PIECE = 100  # pictures explained together
+_COMPARED = 64  # pictures whose maps by several nets are compared
 _DEAR = 10  # passes per picture from which a map is kept in a file
 
 
@@ -98,6 +99,8 @@ class Trial:
     steps:    updates of each training
     seed:     of the pictures; nets take `seeds` seeds from it on
     folder:   where finished trainings are noted; None notes nothing
+    folds:    of the pictures, for nets that are to be compared
+    grown:    where `pellucid testbed train-seeds` wrote nets of this kind, which are compared in place of new ones
     """
 
     model: str = "testbed:cnn"
@@ -110,6 +113,8 @@ class Trial:
     seed: int = 2
     workers: int = 2
     folder: Path | None = None
+    folds: int = 4
+    grown: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("pictures", "held_out", "steps", "seeds", "workers"):
@@ -204,8 +209,33 @@ def _alignment(trial: Trial, model: VisionModel) -> Retraining:
     )
 
 
+def _consistency(trial: Trial, model: VisionModel) -> Retraining:
+    data, _ = split_of(trial)
+    explain = Explaining(trial.model, trial.methods, trial.seed)
+    if trial.grown is None:
+        shown = max(trial.folds, min(_COMPARED, len(data.pictures)))
+        return retraining.consistency(
+            explain, data, trial.recipe, folds=trial.folds, explained=shown, seed=trial.seed, work=trial.work
+        )
+    names, found = grown_nets(trial.grown, trial.net)
+    pictures, labels = data.held_out[:_COMPARED], data.held_labels[:_COMPARED]
+    return retraining.consistency_of(found, explain, pictures, labels, names=names, work=trial.work)
+
+
+def grown_nets(folder: Path, name: str) -> tuple[list[str], list[nn.Module]]:
+    """The nets of that name that `pellucid testbed train-seeds` wrote, by seed. Raises RequestError for under two."""
+    places = sorted(path.parent for path in Path(folder).glob(f"seed-*/{name}.safetensors"))
+    if len(places) < 2:
+        raise RequestError(
+            f"{folder} holds {len(places)} nets {name} of several seeds; at least 2 are compared. "
+            f"`pellucid testbed train-seeds` writes them."
+        )
+    return [place.name.replace("-", " ") for place in places], [testbed.nets.load(name, one)[0] for one in places]
+
+
 _MEASURES = {
     "roar": _roar, "kar": _kar, "labels": _labels, "alignment": _alignment, "simulatability": _simulatability,
+    "consistency": _consistency,
 }  # fmt: skip
 
 
@@ -316,4 +346,4 @@ def _species() -> tuple[str, ...]:
     return testbed.ARCHITECTURES["cnn"].labels
 
 
-__all__ = ["Explaining", "Kept", "Trial", "differentiable", "maps_of", "predicted", "run", "split_of"]
+__all__ = ["Explaining", "Kept", "Trial", "differentiable", "grown_nets", "maps_of", "predicted", "run", "split_of"]

@@ -56,7 +56,7 @@ def infidelity(
     """
     if perturbation not in PERTURBATIONS:
         raise RequestError(f"perturbation={perturbation!r}; expected {' or '.join(PERTURBATIONS)}.")
-    if scaling not in SCALINGS:
+    if scaling not in SCALINGS:  # before any forward pass
         raise RequestError(f"scaling={scaling!r}; expected {' or '.join(SCALINGS)}.")
     if samples < 1:
         raise RequestError(f"samples={samples}; expected at least 1.")
@@ -71,10 +71,10 @@ def infidelity(
     }
     falls = _falls(evidence, changes)
     forecasts = _forecasts(maps, list(changes.values()))
-    missed = {name: _missed(forecast, falls, scaling) for name, forecast in forecasts.items()}
+    errors = {name: missed(forecast, falls, scaling) for name, forecast in forecasts.items()}
     return Measured(
-        values=blanked({name: errors.mean(dim=0).float() for name, errors in missed.items()}, maps),
-        spread={name: errors.std(dim=0, correction=0).float() / samples**0.5 for name, errors in missed.items()},
+        values=blanked({name: one.mean(dim=0).float() for name, one in errors.items()}, maps),
+        spread={name: one.std(dim=0, correction=0).float() / samples**0.5 for name, one in errors.items()},
         curves={name: {"nothing forecast": falls.square().mean(dim=0).tolist()} for name in maps},
         fills=(fill,) if perturbation == "square" else (),
         unit=f"squared error of the forecast, {scaling} scaling, changes by {perturbation}",
@@ -109,6 +109,22 @@ def gaussian_noise(evidence: Evidence, seed: Seed, noise: float) -> Change:
     return Change(weights, lambda out: torch.sub(evidence.inputs, weights()[:, None].to(out), out=out))
 
 
+def missed(
+    forecast: Float[Tensor, "sample batch"], falls: Float[Tensor, "sample batch"], scaling: str = "optimal"
+) -> Float[Tensor, "sample batch"]:
+    """(forecast - fall)^2 of every change; with `optimal` scaling after the one factor that serves each forecast best.
+
+    Raises RequestError for another scaling than `optimal` or `none`.
+    """
+    if scaling not in SCALINGS:
+        raise RequestError(f"scaling={scaling!r}; expected {' or '.join(SCALINGS)}.")
+    if scaling == "optimal":
+        power = forecast.square().mean(dim=0)
+        factor = (forecast * falls).mean(dim=0) / torch.where(power > 0, power, torch.ones_like(power))
+        forecast = factor * forecast
+    return (forecast - falls).square()
+
+
 def _falls(evidence: Evidence, changes: Mapping[Hashable, Change]) -> Float[Tensor, "sample batch"]:
     """How far the target falls with each change."""
     found = answers_of(evidence, {key: change.write for key, change in changes.items()})
@@ -125,13 +141,3 @@ def _forecasts(maps: Maps, changes: list[Change]) -> dict[str, Float[Tensor, "sa
         for name, values in held.items():
             rows[name].append((values * weights).sum(dim=(-2, -1)))
     return {name: torch.stack(row) for name, row in rows.items()}
-
-
-def _missed(
-    forecast: Float[Tensor, "sample batch"], falls: Float[Tensor, "sample batch"], scaling: str
-) -> Float[Tensor, "sample batch"]:
-    if scaling == "optimal":
-        power = forecast.square().mean(dim=0)
-        factor = (forecast * falls).mean(dim=0) / torch.where(power > 0, power, torch.ones_like(power))
-        forecast = factor * forecast
-    return (forecast - falls).square()

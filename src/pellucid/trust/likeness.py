@@ -14,7 +14,7 @@ def rank_correlation(
     one: Float[Tensor, "batch height width"], other: Float[Tensor, "batch height width"]
 ) -> Float[Tensor, "batch"]:
     """Spearman's correlation of two maps of each picture, -1 to 1; 0 where one of them is flat."""
-    return correlation(_ranks(one)[:, None], _ranks(other)[:, None])
+    return correlation(ranks(one)[:, None], ranks(other)[:, None])
 
 
 def correlation(
@@ -27,7 +27,7 @@ def correlation(
     return torch.where(scale > 0, (first * second).sum(dim=1) / scale.clamp(min=1e-30), torch.zeros_like(scale))
 
 
-def _ranks(values: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch pixel"]:
+def ranks(values: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch pixel"]:
     """Ranks of the pixels; equal values share the mean of their places."""
     return torch.stack([_shared_ranks(one) for one in values.detach().cpu().flatten(1)])
 

@@ -120,16 +120,21 @@ def faithfulness_estimate(evidence: Evidence, maps: Maps, *, grid: int = 8, fill
     grid:    rows and columns of cells
     returns: Pearson's correlation over cells of what the map gives to the cell and what the target loses without it
     """
+    sets = {"1": alone(evidence, grid)}
+    return _correlated(evidence, maps, sets, fill, f"cells of a {grid} x {grid} grid", drawn=False)
+
+
+def alone(evidence: Evidence, grid: int) -> Sets:
+    """Each cell of a grid as a set of its own. Raises RequestError for a grid without rows."""
     labels = cells(*evidence.size, grid)
     places = int(labels.max()) + 1
-    alone = Sets(labels, torch.eye(places, dtype=torch.bool), ("alone", grid, evidence.size))
-    return _correlated(evidence, maps, {"1": alone}, fill, f"cells of a {grid} x {grid} grid", drawn=False)
+    return Sets(labels, torch.eye(places, dtype=torch.bool), ("alone", grid, evidence.size))
 
 
 def _correlated(
     evidence: Evidence, maps: Maps, sets: Mapping[str, Sets], fill: str, places: str, *, drawn: bool = True
 ) -> Measured:
-    lost = _lost(evidence, sets, fill)
+    lost = lost_without(evidence, sets, fill)
     found = {
         name: torch.stack([pearson(one.sums(values), lost[size].T) for size, one in sets.items()])
         for name, values in maps.items()
@@ -154,7 +159,7 @@ def _spread(rows: Float[Tensor, "size batch"], samples: Sequence[int]) -> Float[
     return errors.square().sum(dim=0).sqrt() / len(rows)
 
 
-def _lost(evidence: Evidence, sets: Mapping[str, Sets], fill: str) -> dict[str, Float[Tensor, "set batch"]]:
+def lost_without(evidence: Evidence, sets: Mapping[str, Sets], fill: str) -> dict[str, Float[Tensor, "set batch"]]:
     """What the target loses without each set; all of them asked as one stream."""
 
     def writer(one: Sets, index: int) -> Write:

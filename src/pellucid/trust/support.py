@@ -18,10 +18,10 @@ from pellucid.values.seed import Seed
 
 Segment = Callable[
     [Float[Tensor, "version shot channel height width"], Float[Tensor, "version shot height width"]],
-    Float[Tensor, "version class height width"],
+    Float[Tensor, "version class row column"],
 ]
 """Support pictures and their masks in several versions -> the logits of the query for each, background first. The query
-belongs to the callable: it is never touched."""
+belongs to the callable: it is never touched, and may have another size."""
 
 CURVES = ("deletion", "insertion")
 MEASURES = ("logits", "miou")
@@ -61,9 +61,9 @@ class Support:
     images: Float[Tensor, "shot channel height width"]
     masks: Float[Tensor, "shot height width"]
     segment: Segment
-    explained: Bool[Tensor, "height width"] | None = None
+    explained: Bool[Tensor, "row column"] | None = None
     measure: str = "logits"
-    truth: Int[Tensor, "height width"] | None = None
+    truth: Int[Tensor, "row column"] | None = None
     substrate: str = "zero"
     seed: int = 0
     batch: int = 16
@@ -89,7 +89,10 @@ class Support:
         levels: cut the range of the map into so many equal parts instead: each step takes all pixels above its level
         share:  look at no more than this part of all pixels
         """
-        self._check(given, curve, share)
+        _one_of("curve", curve, CURVES)
+        self.check(given)
+        if not 0 < share <= 1:
+            raise RequestError(f"share={share}; expected a part of the support, above 0 to 1.")
         flat, most = given.detach().cpu().double().flatten(), round(share * given.numel())
         if levels is not None:
             ladder = torch.linspace(float(flat.max()), float(flat.min()), levels + 1, dtype=torch.float64)[1:]
@@ -104,37 +107,56 @@ class Support:
 
     def shot_curve(self, given: Float[Tensor, "shot height width"], curve: str = "deletion") -> SupportCurve:
         """Whole shots go or come, in falling order of what the map gives them on average: a ranking of the support."""
-        self._check(given, curve, 1.0)
+        _one_of("curve", curve, CURVES)
+        self.check(given)
         means = given.detach().cpu().double().mean(dim=(-2, -1))
         places = ranking(means[None], Seed(self.seed).child("ties"))[0, :, None, None].expand(given.shape)
         shots = range(len(given) + 1)
         return self._followed([places < count for count in shots], [count / len(given) for count in shots], curve)
+
+    def falls(self, gone: Sequence[Bool[Tensor, "shot height width"]]) -> Float[Tensor, "change"]:
+        """By how much the score falls when each of these parts of the support, picture and mask alike, goes."""
+        whole, followed, pixels = self._begun(torch.zeros_like(gone[0]))
+        return whole - torch.tensor(
+            [self._score(logits, followed, pixels) for logits in self._answers(gone)], dtype=torch.float64
+        )
 
     def controls(self) -> dict[str, Float[Tensor, "shot height width"]]:
         """Maps that know nothing: random numbers, and the masks themselves, which any method should beat."""
         draw = Seed(self.seed).child("support").generator()
         return {"random": torch.rand(self.masks.shape, generator=draw), "masks": self.masks.detach().cpu().float()}
 
+    def check(self, given: Tensor) -> None:
+        """Raises ShapeError or RequestError unless the map is of these shots and every value is finite."""
+        if given.shape != self.masks.shape:
+            raise ShapeError("The map of the support", got=tuple(given.shape), expected=f"{list(self.masks.shape)}")
+        if bool(not_finite(given).any()):
+            raise RequestError("The map of the support holds values that are not finite, so it has no order.")
+
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _followed(self, touched: Sequence[Tensor], fractions: Sequence[float], curve: str) -> SupportCurve:
         """The score after each step; the whole support is asked about first, since it says what is followed."""
-        whole = self._answers([torch.zeros_like(touched[0])])[0]
+        full, followed, pixels = self._begun(torch.zeros_like(touched[0]))
+        gone = touched if curve == "deletion" else [~one for one in touched]
+        values = torch.tensor(
+            [self._score(logits, followed, pixels) for logits in self._answers(gone)], dtype=torch.float64
+        )
+        auc = float((values.sum() - (values[0] + values[-1]) / 2) / max(1, len(values) - 1))
+        return SupportCurve(tuple(fractions), values, full, auc, abs(full - auc))
+
+    def _begun(self, nothing: Bool[Tensor, "shot height width"]) -> tuple[float, Tensor, Tensor]:
+        """With the whole support: the score, the class that each query pixel gets, and the pixels explained."""
+        whole = self._answers([nothing])[0]
         followed = whole.softmax(dim=0).argmax(dim=0)
         pixels = followed > 0 if self.explained is None else self.explained.cpu()
         if not bool(pixels.any()):
             raise RequestError(
                 "Nothing of the query is segmented with the whole support, so there is nothing to explain."
             )
-        gone = touched if curve == "deletion" else [~one for one in touched]
-        values = torch.tensor(
-            [self._score(logits, followed, pixels) for logits in self._answers(gone)], dtype=torch.float64
-        )
-        full = self._score(whole, followed, pixels)
-        auc = float((values.sum() - (values[0] + values[-1]) / 2) / max(1, len(values) - 1))
-        return SupportCurve(tuple(fractions), values, full, auc, abs(full - auc))
+        return self._score(whole, followed, pixels), followed, pixels
 
-    def _answers(self, gone: Sequence[Bool[Tensor, "shot height width"]]) -> list[Float[Tensor, "class height width"]]:
+    def _answers(self, gone: Sequence[Bool[Tensor, "shot height width"]]) -> list[Float[Tensor, "class row column"]]:
         images, masks = self._without
         rows: list[Tensor] = []
         with torch.no_grad():
@@ -174,15 +196,6 @@ class Support:
             float(((said == one) & (truth == one)).sum() / ((said == one) | (truth == one)).sum()) for one in classes
         ]
         return sum(shares) / len(shares)
-
-    def _check(self, given: Tensor, curve: str, share: float) -> None:
-        _one_of("curve", curve, CURVES)
-        if given.shape != self.masks.shape:
-            raise ShapeError("The map of the support", got=tuple(given.shape), expected=f"{list(self.masks.shape)}")
-        if bool(not_finite(given).any()):
-            raise RequestError("The map of the support holds values that are not finite, so it has no order.")
-        if not 0 < share <= 1:
-            raise RequestError(f"share={share}; expected a part of the support, above 0 to 1.")
 
 
 def compared(

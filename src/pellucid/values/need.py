@@ -23,7 +23,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Rule(Need):
-    """The gradient with respect to the input under a changed backward rule: `guided` or `deconvnet`."""
+    """What comes back to the input under a changed rule: `guided`, `deconvnet`, `resampled` or `relevance`."""
 
     def __init__(self, name: str) -> None:
         object.__setattr__(self, "name", name)

@@ -30,7 +30,7 @@ def described(
 ) -> None:
     """A class of a dual encoder by what can be seen of it, and whether what the descriptions mean helps at all.
 
-    Beside the accuracy stand those of the names alone, random words and shuffled descriptions.
+    Beside the accuracy stand those of the names alone, random words, shuffled descriptions and other pictures.
 
     Example: pellucid describe class "ripple swift" --model testbed:dual
     """
@@ -48,12 +48,4 @@ def described(
     if as_json:
         print_json(found.to_dict())
         return
-    print(f"{found.name}, {found.model}")
-    for text, auroc in found.descriptions:
-        print(f"  {text}" + ("" if auroc != auroc else f": tells the class from the rest with AUROC {auroc:.2f}"))
-    if found.controls is not None:
-        print(found.controls)
-    for picture, account in found.accounts:
-        print(f"{picture}: {account}")
-    for note in found.notes:
-        print(note)
+    print(found)

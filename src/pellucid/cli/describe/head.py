@@ -30,7 +30,7 @@ def head(
 ) -> None:
     """Which texts the attention heads of a dual encoder write, and how much of each head they explain.
 
-    Beside each list stand two controls: as many random directions, and the same texts with their numbers shuffled.
+    Beside each list stand as many random directions, the texts with their numbers shuffled, and as many texts by lot.
 
     Example: pellucid describe head --model testbed:dual --head 3.2
     """
@@ -44,9 +44,7 @@ def head(
     if as_json:
         print_json(found.to_dict())
         return
-    print(f"{found.model}, {found.pictures} pictures; the parts add up to the embedding within {found.error:.0e}.")
-    for one in found.heads:
-        print(one)
+    print(found)
 
 
 def _read(asked: str) -> Head:

@@ -25,6 +25,8 @@ def image(
 ) -> None:
     """What a map says of a picture, in sentences that are tested, with how far the words agree with the map.
 
+    Beside them stand the words of a shuffled map, as many random regions, and a narrator that lies about the same.
+
     Example: pellucid describe image scene:7 --method occlusion
     """
     from pellucid.language.telling import tell
@@ -34,11 +36,12 @@ def image(
         words=words.split("|") if words else None, seed=seed,
     )  # fmt: skip
     if as_json:
-        print_json({"claims": [claim.to_dict() for claim in found.claims], "agreement": found.grade.to_dict()})
+        print_json(found.to_dict())
         return
     from rich.console import Console
 
     console = Console()
     for claim in found.claims:
         console.print(claim)
-    console.print(found.grade.text, style="dim", highlight=False)
+    for line in found.controls:
+        console.print(line, style="dim", highlight=False)

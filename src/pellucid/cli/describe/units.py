@@ -21,12 +21,21 @@ ProbeSeed = Annotated[int, typer.Option("--probe-seed", min=2, help="Which scene
 def unit(
     number: Annotated[int, typer.Argument(min=0, help="Which unit, counted from 0.")], model: Model = "testbed:cnn",
     layer: LayerName = None, pictures: Pictures = 600, encoder: Encoder = None, method: Method = "cos_cubed",
-    probe_seed: ProbeSeed = 1000, seed: Seed = 0, as_json: Json = False,
+    probe_seed: ProbeSeed = 1000,
+    by_characteristics: Annotated[
+        bool, typer.Option("--characteristics", help="Say instead whether it goes by hue, texture, shape and so on.")
+    ] = False,
+    seed: Seed = 0, as_json: Json = False,
 ) -> None:  # fmt: skip
     """What one unit answers to, and how far the name can be relied on.
 
     Example: pellucid describe unit 4 --model testbed:planted_hues
     """
+    if by_characteristics:
+        from pellucid.cli.describe.characteristics import characteristics
+
+        characteristics([number], model, layer=layer, probe_seed=probe_seed, seed=seed, as_json=as_json)
+        return
     _show(model, layer, (number,), pictures, encoder, method, probe_seed, seed, as_json)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pellucid.cli.recipe import attention, texts
+from pellucid.cli.recipe import attention, review, texts
 
 app = typer.Typer(help="Checked texts of a picture or two, made by several nets together.", no_args_is_help=True)
 app.command("vale")(texts.vale)
@@ -14,3 +14,4 @@ app.command("difference")(texts.difference)
 app.command("caption")(attention.caption)
 app.command("refer")(attention.refer)
 app.command("ground")(attention.ground)
+app.command("review")(review.review)

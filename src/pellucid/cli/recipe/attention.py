@@ -35,13 +35,8 @@ def caption(
         result = tried(attend.opened(captioner), scenes(scene_seed, count), name=captioner)
         print_json(result.to_dict()) if as_json else print(result)
         return
-    told, claims = captioned(picture, captioner, seed=seed)
-    if as_json:
-        print_json({**told.to_dict(), "claims": [one.to_dict() for one in claims]})
-        return
-    print(told.text)
-    for one in claims:
-        print(f"- {one.text}")
+    told = captioned(picture, captioner, seed=seed)
+    print_json(told.to_dict()) if as_json else print(told)
 
 
 def refer(

@@ -106,6 +106,11 @@ class Fit:
     specificity: float
     random: float
 
+    @property
+    def beats_controls(self) -> bool:
+        """Whether its words tell its pictures from others of the class better than random words do."""
+        return self.specificity > self.random
+
 
 def fit(
     mode: Mode, answers: Answers, tags: Tags, like: Float[np.ndarray, "picture tag"], *, draws: int = WORDS, seed: Seed

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
@@ -19,6 +20,7 @@ from scipy.stats import mannwhitneyu
 from pellucid.compute.bootstrap import Interval, holm, wilson
 from pellucid.errors import RequestError
 from pellucid.language.failures.answers import Answers
+from pellucid.values import Seed
 
 LONGEST, ALIKE, MOST = 3, 0.9, 20
 _FEWEST = 5  # wrong, and right, pictures of a class below which nothing is said
@@ -68,12 +70,67 @@ def keywords(
     found: list[Keyword] = []
     for number in np.unique(answers.labels):
         found += _of_class(answers, captions, embeddings, encode, int(number), template, most)
+    return tuple(sorted(_adjusted(found), key=lambda one: (not one.suspicious, -one.score)))
+
+
+def _adjusted(found: Sequence[Keyword]) -> list[Keyword]:
+    """With the p of all that were asked together."""
     adjusted = holm({number: one.p for number, one in enumerate(found)}).values()
-    judged = [
-        Keyword(one.number, one.name, one.word, one.score, float(p), one.having, one.usual, one.captions)
-        for one, p in zip(found, adjusted, strict=True)
-    ]
-    return tuple(sorted(judged, key=lambda one: (not one.suspicious, -one.score)))
+    return [replace(one, p=float(p)) for one, p in zip(found, adjusted, strict=True)]
+
+
+@dataclass(frozen=True)
+class KeywordControls:
+    """How many keywords are suspicious, beside the same where there is nothing to find.
+
+    blind:        with right and wrong dealt to other pictures of the class
+    random_words: with as many random words of the captions in place of each keyword
+    """
+
+    own: int
+    blind: int
+    random_words: int
+
+    @property
+    def beats_controls(self) -> bool:
+        return self.own > max(self.blind, self.random_words)
+
+    def __str__(self) -> str:
+        verdict = "" if self.beats_controls else " That is no better than its controls: do not believe these keywords."
+        return (
+            f"{self.own} keywords are suspicious; {self.blind} with the errors dealt to other pictures, "
+            f"{self.random_words} with as many random words.{verdict}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "beats_controls": self.beats_controls}
+
+
+def beside_keywords(
+    found: Sequence[Keyword], answers: Answers, captions: Sequence[str], embeddings: Float[np.ndarray, "picture dim"],
+    encode: Callable[[Sequence[str]], Float[np.ndarray, "text dim"]], *, template: str = "a photo of a {}",
+    seed: int = 0,
+) -> KeywordControls:  # fmt: skip
+    """The same search with the errors dealt, and the same test with random words.
+
+    A random word is a run of as many words, drawn from all captions of its class less the suspicious ones, and asked of
+    the same pictures.
+    """
+    own = Seed(seed)
+    rng = np.random.default_rng(int(own.child("keywords")))
+    dealt = answers.dealt(own.child("dealt errors"))
+    blind = keywords(dealt, captions, embeddings, encode, template=template)
+    by_lot: list[Keyword] = []
+    for number in dict.fromkeys(one.number for one in found):
+        told = (captions[int(at)].lower().split() for at in answers.of_class(number))
+        taken = {one.word for one in found if one.number == number and one.suspicious}
+        runs = sorted({run for words in told for run in _runs(words, LONGEST)} - taken)
+        wanted = [len(one.word.split()) for one in found if one.number == number]
+        free = {length: [run for run in runs if len(run.split()) == length] for length in set(wanted)}
+        drawn = [str(rng.choice(free[length])) for length in wanted if free[length]]
+        by_lot += _judged(answers, captions, embeddings, encode, number, template, [(word, 0) for word in drawn])
+    count = lambda some: sum(one.suspicious for one in some)
+    return KeywordControls(count(found), count(blind), count(_adjusted(by_lot)))
 
 
 def extracted(captions: Sequence[str], *, most: int = MOST, longest: int = LONGEST) -> tuple[tuple[str, int], ...]:
@@ -108,12 +165,22 @@ def _of_class(
     right: Bool[np.ndarray, "picture"] = answers.right[places]
     if min(right.sum(), (~right).sum()) < _FEWEST:
         return []
+    wrong = [captions[int(place)] for place, well in zip(places, right, strict=True) if not well]
+    own = answers.classes[number].lower()
+    listed = [(word, count) for word, count in extracted(wrong, most=most) if word != own]
+    return _judged(answers, captions, embeddings, encode, number, template, listed) if listed else []
+
+
+def _judged(
+    answers: Answers, captions: Sequence[str], embeddings: Float[np.ndarray, "picture dim"],
+    encode: Callable[[Sequence[str]], Float[np.ndarray, "text dim"]], number: int, template: str,
+    listed: Sequence[tuple[str, int]],
+) -> list[Keyword]:  # fmt: skip
+    """Words with how many captions of wrongly answered pictures have them, tried on the pictures of one class."""
+    places: Int64[np.ndarray, "picture"] = answers.of_class(number)
+    right: Bool[np.ndarray, "picture"] = answers.right[places]
     name = answers.classes[number]
     said: list[str] = [captions[int(place)] for place in places]
-    listed = extracted([caption for caption, well in zip(said, right, strict=True) if not well], most=most)
-    listed = [(word, count) for word, count in listed if word != name.lower()]
-    if not listed:
-        return []
     cosines = 100 * embeddings[places] @ encode([template.format(word) for word, _ in listed]).T
     found: list[Keyword] = []
     for at, (word, count) in enumerate(listed):

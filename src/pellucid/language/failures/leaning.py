@@ -8,7 +8,8 @@ of that answer fares no worse.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -18,8 +19,10 @@ from pellucid.compute.bootstrap import holm
 from pellucid.language.failures.answers import Answers
 from pellucid.language.failures.tags import Tags
 from pellucid.language.hypotheses import benjamini_hochberg
+from pellucid.values import Seed
 
 PULL, LEVEL = 0.1, 0.05  # share of other classes' pictures that must be drawn; chance that is allowed
+_DRAWS = 20  # random words for each word that draws
 _FEWEST = 3  # pictures of a class with the word, below which the class is left out
 _SLACK = 0.05
 
@@ -65,6 +68,62 @@ def leans(
     ]  # fmt: skip
     confirmed = _confirmed(found, answers[other], tags[other])
     return tuple(sorted((lean for lean in confirmed if lean.holds()), key=lambda lean: -lean.held))
+
+
+@dataclass(frozen=True)
+class LeanControls:
+    """What stands beside the words that draw.
+
+    own:    how many hold
+    blind:  how many hold, draw by draw, where the tags are dealt to other pictures
+    pull:   by how much the words draw on held-out pictures, mean; NaN where there are none
+    random: the same of random words to the same answers; random_worst is the largest draw
+    """
+
+    own: int
+    blind: tuple[int, ...]
+    pull: float
+    random: float
+    random_worst: float
+
+    @property
+    def beaten(self) -> bool:
+        """Whether more words hold than where there is nothing to find, and they draw further than random words."""
+        return self.own > max(self.blind, default=0) and self.pull > self.random_worst
+
+    def __str__(self) -> str:
+        few, many = min(self.blind, default=0), max(self.blind, default=0)
+        dealt = f"with the words dealt to other pictures {few if few == many else f'{few} to {many}'} such words hold"
+        if not self.own:
+            return f"Beside it: {dealt}."
+        verdict = "" if self.beaten else " That is no better than the controls: do not believe that it leans on them."
+        return (
+            f"Beside it: {dealt}; these words draw by {100 * self.pull:.0f} percentage points, as many random words by "
+            f"{100 * self.random:z.0f} (at most {100 * self.random_worst:z.0f}).{verdict}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "beats_controls": self.beaten}
+
+
+def beside_leans(
+    answers: Answers, tags: Tags, parts: tuple[np.ndarray, np.ndarray], found: Sequence[Lean], *, draws: int,
+    seed: Seed,
+) -> LeanControls:  # fmt: skip
+    """The same search with the tags dealt to other pictures, and random words for what was found."""
+    dealt = (tags.dealt(answers.labels, seed.child("leans", draw)) for draw in range(draws))
+    blind = tuple(len(leans(answers, one, parts)) for one in dealt)
+    taken, later, said = {lean.word for lean in found}, answers[parts[1]], tags[parts[1]]
+    free = [at for at, name in enumerate(tags.names) if name not in taken]
+    rng = np.random.default_rng(int(seed.child("random leans")))
+    pulls = np.zeros((_DRAWS, len(found)))
+    for number, lean in enumerate(found):
+        answer = answers.classes.index(lean.answer)
+        for draw, at in enumerate(rng.choice(free, _DRAWS) if free else ()):
+            pulls[draw, number] = _measured(later, said.there[:, at], tags.names[at], answer).pull
+    own = float(np.mean([lean.held for lean in found])) if found else float("nan")
+    means = pulls.mean(axis=1) if found else np.full(1, np.nan)
+    return LeanControls(len(found), blind, own, float(means.mean()), float(means.max()))
 
 
 def _confirmed(found: Sequence[Lean], answers: Answers, tags: Tags) -> list[Lean]:

@@ -255,7 +255,7 @@ class _Lattice:
         if len(members) == 1:
             return True
         smaller = [accuracy[self.sets[members - {tag}]] for tag in members]
-        return min(smaller) - own >= self.rule.step(len(members))
+        return bool(min(smaller) - own >= self.rule.step(len(members)))
 
     def _still_fails(self, rest: Bool[np.ndarray, "picture"]) -> bool:
         """Whether a set fails beside what clearer modes explain: its other pictures do not fare nearly as usual."""

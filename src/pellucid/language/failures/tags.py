@@ -82,8 +82,14 @@ def by_encoder(encoder: VisionModel, inputs: Float[Tensor, "picture 3 height wid
 
     encoder: as `pools.encoder_for(pool)` gives it; it should not be the model under study
     """
-    like = np.concatenate([likeness(encoder, part, pool) for part in inputs.split(_CHUNK)])
-    return by_likeness(like, pool, encoder.spec or encoder.name)
+    return by_likeness(likened(encoder, inputs, pool), pool, encoder.spec or encoder.name)
+
+
+def likened(
+    encoder: VisionModel, inputs: Float[Tensor, "picture 3 height width"], pool: Pool
+) -> Float[np.ndarray, "picture word"]:
+    """The cosine of each picture with each word, read a few hundred pictures at a time."""
+    return np.concatenate([likeness(encoder, part, pool) for part in inputs.split(_CHUNK)])
 
 
 def by_likeness(like: Float[np.ndarray, "picture word"], pool: Pool, source: str) -> Tags:

@@ -10,14 +10,16 @@ from pellucid.errors import RequestError
 from pellucid.images import Frame
 from pellucid.language.check import REFUTED, UNVERIFIABLE, VERIFIED
 from pellucid.language.narrators.judging import Finding, Source, judge
+from pellucid.language.narrators.liar import RATE, Liar
 from pellucid.language.narrators.protocol import Brief, Narrator, clues_of, narrator_of
 from pellucid.language.narrators.reading import Said, sentences
 from pellucid.registry import claim_test, claim_tests
-from pellucid.results import Claim, Narration
+from pellucid.results import Audit, Claim, Narration
 from pellucid.results.claim import Verdict
 from pellucid.subject import VisionModel
 
 Wrong = Literal["strike", "drop"]
+ROUNDS = 20  # accounts of the narrator that lies
 _MOST_SENTENCES = 60  # of one account; the rest is left unread, and noted
 
 
@@ -29,6 +31,7 @@ def narrate(
     frame: Frame | None = None,
     candidates: int = 1,
     wrong: Wrong = "strike",
+    seed: int = 0,
 ) -> Narration:
     """The claims in the narrator's words, every sentence checked against the claim that it retells.
 
@@ -36,6 +39,7 @@ def narrate(
     frame:      the picture, for narrators that look at it
     candidates: how many accounts are asked for; the one with the fewest refuted sentences is kept (Xie et al., Visual
                 Clues, 2022, step 6)
+    seed:       of the narrator that lies about the same claims, as a control
     wrong:      `strike` keeps refuted sentences, to be shown struck through; `drop` leaves them out and counts them
 
     Raises RequestError where no claim was verified, or for options that do not exist; what the narrator itself raises
@@ -46,9 +50,8 @@ def narrate(
     told = [claim for claim in claims if claim.verdict == VERIFIED]
     if not told:
         raise RequestError("There is no verified claim to retell.")
-    asked, clues = narrator_of(narrator), clues_of(told)
-    sources = {clue.id: Source(clue.id, claim) for clue, claim in zip(clues, told, strict=True)}
-    labels = tuple(model.labels.names)
+    asked, sources = narrator_of(narrator), _sources(told)
+    clues, labels = clues_of(told), tuple(model.labels.names)
     accounts: list[list[tuple[Said, Finding]]] = []
     for attempt in range(candidates):
         said = sentences(asked.say(Brief(clues, frame, attempt)))
@@ -62,7 +65,36 @@ def narrate(
         faithful=_scored([found for _, found in best], len(clues)),
         dropped=len(best) - len(kept),
         notes=tuple(notes if best else ["The narrator said nothing that can be read as sentences."]),
+        audit=audit(told, labels, seed=seed),
     )
+
+
+def audit(
+    claims: Sequence[Claim], labels: Sequence[str], *, rate: float = RATE, rounds: int = ROUNDS, seed: int = 0
+) -> Audit:
+    """The same claims told by a narrator that lies, `rounds` times over, and judged as any narrator is.
+
+    labels: class names that sentences may not invent
+    rate:   share of its sentences in which one thing is not what was measured
+    """
+    told = [claim for claim in claims if claim.verdict == VERIFIED]
+    sources, clues = _sources(told), clues_of(told)
+    lies: list[str] = []
+    truths: list[str] = []
+    known: dict[tuple[str, tuple[str, ...]], str] = {}
+    for number in range(rounds if told else 0):
+        liar = Liar(rate, seed + number)
+        for one in sentences(liar.say(Brief(clues))):
+            key = (one.text, one.cites)
+            if key not in known:  # most sentences come again and again
+                known[key] = judge(one, sources, labels).verdict
+            (truths if liar.said.get(one.text, True) else lies).append(known[key])
+    of = lambda verdicts, wanted: _share(verdicts.count(wanted), len(verdicts))
+    return Audit(len(lies), len(truths), of(lies, REFUTED), of(lies, VERIFIED), of(truths, REFUTED))
+
+
+def _sources(claims: Sequence[Claim]) -> dict[str, Source]:
+    return {clue.id: Source(clue.id, claim) for clue, claim in zip(clues_of(claims), claims, strict=True)}
 
 
 def _badness(account: Sequence[tuple[Said, Finding]]) -> tuple[float, float, int]:

@@ -25,7 +25,9 @@ _DOWN = re.compile(rf"\b(?:{_FALLS})\w*")
 _UP = re.compile(rf"\b(?:{_RISES})\w*")
 _SIDES = r"(?:left|right) (?:side|half|edge|part|third|corner)"
 _LEVELS = r"(?:upper|lower|top|bottom)(?:[ -](?:left|right|half|part|edge|third|corner))?"
-_PLACES = re.compile(rf"\b(?:{_LEVELS}|{_SIDES}|centre|center|middle)\b")
+_FROM_CENTRE = r"(?:left|right|above|below)(?: and (?:left|right))?(?: of)? (?:the )?(?:centre|center|middle)"
+_PLACES = re.compile(rf"\b(?:{_FROM_CENTRE}|{_LEVELS}|{_SIDES}|centre|center|middle)\b")
+_NO_PLACE = frozenset(("of", "the", "and"))
 _SAME_PLACE = {"top": "upper", "bottom": "lower", "center": "centre", "middle": "centre"}
 _WORD = re.compile(r"[a-zà-ÿ]+(?:'[a-z]+)?")
 
@@ -105,7 +107,7 @@ class Said:
     def places(self) -> frozenset[str]:
         """Places in the picture that it names, in the same words whoever names them."""
         found = (re.split(r"[ -]", match) for match in _PLACES.findall(self._plain))
-        return frozenset(_SAME_PLACE.get(word, word) for words in found for word in words)
+        return frozenset(_SAME_PLACE.get(word, word) for words in found for word in words if word not in _NO_PLACE)
 
     @property
     def fractions(self) -> frozenset[str]:

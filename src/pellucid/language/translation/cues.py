@@ -27,6 +27,7 @@ from pellucid.language.translation.places import PhraseMap, hiding_map, phrase_m
 from pellucid.language.translation.said import Trial
 from pellucid.language.translation.translator import Translator, effective
 from pellucid.language.translation.trial import paired_p
+from pellucid.results import Claim
 from pellucid.values import Seed
 
 LEVEL = 0.05
@@ -121,7 +122,8 @@ class Cue:
 @dataclass(frozen=True)
 class Report:
     """Classes in words. cues: those without cause, over all classes, the largest lift first; `classes` how many were
-    seen often enough; controls of the translator.
+    seen often enough; controls of the translator; claims: the cues as sentences that can be tested again, where the
+    pictures can be made again.
     """
 
     cues: tuple[Cue, ...]
@@ -129,6 +131,7 @@ class Report:
     pictures: int
     port: str
     controls: Trial | None
+    claims: tuple[Claim, ...] = ()
 
     def of(self, label: str) -> tuple[Cue, ...]:
         """The words without cause of one class."""
@@ -138,10 +141,13 @@ class Report:
         return {
             "cues": [cue.to_dict() for cue in self.cues], "classes": self.classes, "pictures": self.pictures,
             "port": self.port, "controls": None if self.controls is None else self.controls.to_dict(),
+            "claims": [claim.to_dict() for claim in self.claims],
+            "beats_controls": self.controls is not None and self.controls.beats_controls,
         }  # fmt: skip
 
     def __str__(self) -> str:
         told = [str(cue) for cue in self.cues[:5]] or ["No class uses a word without cause, beyond chance."]
+        told += [f"{'✓' if claim.verdict == 'verified' else '?'} {claim.text}" for claim in self.claims]
         told.append(f"{self.pictures} pictures, {self.classes} classes seen often enough, read from {self.port}.")
         return "\n".join([*told, str(self.controls) if self.controls else "Controls were not measured."])
 
@@ -210,8 +216,8 @@ def examined(
     for row in np.flatnonzero(called & mine):
         right = right + listened.said[row]
     lift = next((one.lift for one in ranked(right, translator.blind) if one.word == cue.word.word), float("nan"))
-    with_it, without, p_absent = _compared(called, mine & there, mine & ~there)
-    drawn, others, p_drawn = _compared(called, ~mine & there, ~mine & ~there)
+    with_it, without, p_absent = compared(called, mine & there, mine & ~there)
+    drawn, others, p_drawn = compared(called, ~mine & there, ~mine & ~there)
     found = Tested(
         lift, with_it, without, p_absent, drawn, others, p_drawn,
         _hidden(translator, listened, cue.word.word, label, called & there, fill, seed),
@@ -256,7 +262,7 @@ def _hidden(
     return Hidden(float(own.mean()), float(by_chance.mean()), paired_p(own - by_chance, rng), len(chosen))
 
 
-def _compared(
+def compared(
     called: Bool[np.ndarray, "picture"], one: Bool[np.ndarray, "picture"], other: Bool[np.ndarray, "picture"]
 ) -> tuple[float, float, float]:
     """Shares that are called so in either group, and p of Fisher's exact test; NaN where a group is nearly empty."""

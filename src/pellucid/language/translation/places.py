@@ -75,6 +75,7 @@ class PhraseMap:
             "phrase": self.phrase, "after": self.after, "layer": self.layer, "blind": self.blind,
             "values": self.values.tolist(), "peak": list(self.peak), "size": list(self.size),
             "controls": None if self.controls is None else self.controls.to_dict(),
+            "beats_controls": self.controls is not None and self.controls.beats_controls,
         }  # fmt: skip
 
 

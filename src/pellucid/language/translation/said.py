@@ -98,6 +98,7 @@ class Words:
         return asdict(self) | {
             "ranked": [asdict(one) | {"believed": one.believed} for one in self.ranked],
             "controls": None if self.controls is None else self.controls.to_dict(),
+            "beats_controls": self.controls is not None and self.controls.beats_controls,
         }
 
     def __str__(self) -> str:

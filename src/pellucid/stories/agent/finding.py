@@ -52,12 +52,18 @@ class Finding:
         others = [value for name, value in self.controls.items() if name != "the label" and value == value]
         return bool(others) and self.controls.get("the label", 0.0) > max(others)
 
+    @property
+    def beats_controls(self) -> bool:
+        """Whether a label stands, does better than every control, and none stood where there was nothing to find."""
+        return bool(self.label) and self.beaten and not self.blind
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "job": self.task.job, "model": self.task.model, "layer": self.task.layer, "unit": self.task.unit,
             "policy": self.policy, "status": self.status, "label": self.label, "proposed": self.proposed,
             "description": self.description, "trouble": self.trouble, "controls": dict(self.controls),
-            "blind": self.blind, "hypotheses": [dict(one) for one in self.hypotheses],
+            "blind": self.blind, "beats_controls": self.beats_controls,
+            "hypotheses": [dict(one) for one in self.hypotheses],
             "claims": [claim.to_dict() for claim in self.claims],
             "spent": {"passes": self.passes, "of": self.task.passes, "turns": len(self.turns),
                       "of_turns": self.task.turns, "errors": self.errors},
@@ -85,11 +91,13 @@ class Finding:
         words = [f"{name} {value:.2f}" for name, value in self.controls.items() if value == value]
         figure = "AUROC on fresh pictures" if self.task.job == "unit" else "share of answers turned, on fresh pictures"
         said = [f"{figure}: {'; '.join(words)}."] if words else []
-        if self.task.job == "unit" and "the label" in self.controls and not self.beaten:
+        if "the label" in self.controls and not self.beaten:
             said.append("The experiments did no better than the best control.")
         if self.blind is not None:
             outcome = f"“{self.blind}” stood, so do not believe the label" if self.blind else "no label stood"
             said.append(f"Blind control (the same agent, answers dealt by lot): {outcome}.")
+        elif self.task.job == "unit" and self.label:
+            said.append("The blind control (the same agent, answers dealt by lot) was not asked for.")
         passes = f"{self.passes} of {self.task.passes} forward passes"
         turns = f"{len(self.turns)} of {self.task.turns} turns, {self.errors} of them errors"
         return [*said, f"Spent: {passes}, {turns}."]

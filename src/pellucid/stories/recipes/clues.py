@@ -23,9 +23,9 @@ from pellucid.images.position import in_words
 from pellucid.language import things
 from pellucid.language.narrators import Narrator
 from pellucid.language.phrases import bird_phrases
-from pellucid.results import Claim
+from pellucid.results import Beside, Claim
 from pellucid.stories.recipes.textualise import by_dual
-from pellucid.stories.recipes.told import Beside, Told, told
+from pellucid.stories.recipes.told import Told, told
 from pellucid.subject import VisionModel
 from pellucid.testbed import nets
 from pellucid.testbed.captions import PLACES, parse

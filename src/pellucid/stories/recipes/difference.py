@@ -19,20 +19,21 @@ from pellucid.images.position import in_words
 from pellucid.images.superpixels import grid
 from pellucid.language import things
 from pellucid.language.narrators import Narrator
-from pellucid.language.places import dominant_colour
-from pellucid.results import Claim
-from pellucid.stories.recipes.told import Beside, Told, told
+from pellucid.language.places import COLOUR_WORDS, dominant_colour
+from pellucid.results import Beside, Claim
+from pellucid.stories.recipes.told import Told, told
 from pellucid.subject import VisionModel
 from pellucid.testbed import nets
-from pellucid.testbed.captions import PLACES
+from pellucid.testbed.captions import PLACES, facts
 from pellucid.testbed.fields import LANDS, WORDS
 from pellucid.testbed.nets import VisionLanguage
+from pellucid.testbed.scene import scenes
 from pellucid.values import Seed
 
 Read = Callable[[Frame, Sequence[str] | None], Mapping[str, str]]
 NOTHING = "No difference was found."
 SIDES = (4, 4)  # cells into which photographs are cut
-_DRAWS = 20
+_DRAWS, _BLIND, _MANY = 20, 6, 10**6  # draws of random changes; changes to another bird; seeds it is drawn from
 # What is asked of the first picture and of the second; (question, answer for yes, answer for no) where it is closed.
 _OPEN = {
     "body_hue": "what colour is the body ?", "wing": "what pattern have the wings ?",
@@ -120,10 +121,12 @@ def difference(
     ]  # fmt: skip
     parts = {"differences": [vars(one) for one in found], "before": first, "after": second}
     if not claims:
-        return Told("difference", (), None, (), None, (*trail, NOTHING), parts)
-    held = sum(one.verdict == "verified" for one in claims) / len(claims)
-    chance = _by_chance(before, after, len(claims), Seed(seed))
-    beside = Beside("Changes that the witness bears out", held, {"as many random changes": chance})
+        return Told("difference", (), None, (), (*trail, NOTHING), parts)
+    controls = {
+        "of those that lead to another picture's bird": _blind(before, after, first, Seed(seed)),
+        "of random words": _by_chance(before, after, Seed(seed)),
+    }
+    beside = Beside("Changes that the witness bears out", _held(claims), controls)
     return told("difference", model, claims, narrator=narrator, frame=after, beside=[beside], trail=trail, parts=parts,
                 seed=seed)  # fmt: skip
 
@@ -138,20 +141,54 @@ def difference_of_photographs(
         raise RequestError("Two pictures of different sizes cannot be compared; bring them to one size first.")
     height, width = before.pixels.shape[:2]
     cells = grid(height, width, *SIDES)
-    claims: list[Claim] = []
     masks = [cells == number for number in range(int(cells.max()) + 1)]
-    for mask in masks:
-        was, now = dominant_colour(before.pixels[mask]), dominant_colour(after.pixels[mask])
-        if was is not None and now is not None and was != now:
-            claims.append(things.recoloured(before, after, mask, was, now))
+    pairs = [(dominant_colour(before.pixels[mask]), dominant_colour(after.pixels[mask])) for mask in masks]
+    said = {at: (was, now) for at, (was, now) in enumerate(pairs) if was and now and was != now}
+    claims = [things.recoloured(before, after, masks[at], *words) for at, words in said.items()]
     trail = (f"{len(masks)} cells compared by their colour word; {len(claims)} have another one.",)
     if not claims:
-        return Told("difference", (), None, (), None, (*trail, NOTHING), {})
+        return Told("difference", (), None, (), (*trail, NOTHING), {})
     places = {"places": [in_words(masks[at]) for at in range(len(masks))]}
-    return told("difference", model, claims, narrator=narrator, frame=after, trail=trail, parts=places, seed=seed)
+    controls = {
+        "of the same changes told of other cells": _moved(pairs, list(said.values()), Seed(seed)),
+        "of random colour words": _any_colour(list(said.values()), Seed(seed)),
+    }
+    beside = Beside("Changes of colour that the pixels bear out", _held(claims), controls)
+    return told("difference", model, claims, narrator=narrator, frame=after, beside=[beside], trail=trail,
+                parts=places, seed=seed)  # fmt: skip
 
 
-def _by_chance(before: Frame, after: Frame, count: int, seed: Seed) -> float:
+def _held(claims: Sequence[Claim]) -> float:
+    return sum(one.verdict == "verified" for one in claims) / len(claims)
+
+
+def _blind(before: Frame, after: Frame, first: Mapping[str, str], seed: Seed) -> float:
+    """The share of the changes that lead to another bird, drawn by lot, which the witness bears out; 0 for none."""
+    other = facts(scenes(int(seed.child("another bird")) % _MANY, 1).fields)[0]
+    second = {name: other[name] for name in first if name in other}
+    found = [one for one in differences(first, second) if _whole(one)][:_BLIND]
+    told_of = [things.changed(before, after, one.field, one.was, one.now, writer="blind") for one in found]
+    return _held(told_of) if told_of else 0.0
+
+
+def _moved(
+    pairs: Sequence[tuple[str | None, str | None]], said: Sequence[tuple[str, str]], seed: Seed
+) -> float:  # fmt: skip
+    """The share of changes of colour that also hold where they are told of cells drawn by lot."""
+    generator = seed.child("other cells").generator()
+    at = torch.randint(len(pairs), (_DRAWS * len(said),), generator=generator).tolist()
+    return sum(pairs[one] == said[number % len(said)] for number, one in enumerate(at)) / len(at)
+
+
+def _any_colour(said: Sequence[tuple[str, str]], seed: Seed) -> float:
+    """The share of changes of colour whose two words a pair of random words is."""
+    generator = seed.child("random colours").generator()
+    drawn = torch.randint(len(COLOUR_WORDS), (_DRAWS * len(said), 2), generator=generator).tolist()
+    hits = ((COLOUR_WORDS[was], COLOUR_WORDS[now]) == said[at % len(said)] for at, (was, now) in enumerate(drawn))
+    return sum(hits) / len(drawn)
+
+
+def _by_chance(before: Frame, after: Frame, seed: Seed) -> float:
     """The share of random changes, a field and two of its words, that the witness would bear out."""
     generator = seed.child("random changes").generator()
     held = 0
@@ -160,7 +197,7 @@ def _by_chance(before: Frame, after: Frame, count: int, seed: Seed) -> float:
         order = torch.randperm(len(WORDS[name]), generator=generator).tolist()
         was, now = WORDS[name][order[0]], WORDS[name][order[1]]
         held += things.changed(before, after, name, was, now, writer="chance").verdict == "verified"
-    return held / _DRAWS if count else float("nan")
+    return held / _DRAWS
 
 
 def _appeared(before: Frame, after: Frame, one: Difference, writer: str) -> Claim:

@@ -19,8 +19,8 @@ from pellucid.images import Frame
 from pellucid.images.position import in_words
 from pellucid.language import things
 from pellucid.language.narrators import Narrator
-from pellucid.results import Claim
-from pellucid.stories.recipes.told import Beside, Told, told
+from pellucid.results import Beside, Claim
+from pellucid.stories.recipes.told import Told, told
 from pellucid.subject import VisionModel
 from pellucid.testbed import nets
 from pellucid.testbed.captions import parse

@@ -6,44 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pellucid.canvas.words import percent
 from pellucid.errors import RequestError
 from pellucid.images import Frame
 from pellucid.language.narrators import Narrator, narrate
-from pellucid.results import Claim, Narration
-from pellucid.stories.recipes.liar import Audit, audit
+from pellucid.results import Audit, Beside, Claim, Narration
+from pellucid.results.beside import all_beaten
 from pellucid.subject import VisionModel
-
-
-@dataclass(frozen=True)
-class Beside:
-    """One figure of a recipe beside those of its controls.
-
-    what:     what was measured
-    own:      of the recipe
-    controls: name -> the same figure without what the recipe rests on
-    higher:   whether more is better
-    unit:     `nats`, `share` or another word for a reader
-    """
-
-    what: str
-    own: float
-    controls: Mapping[str, float]
-    unit: str = "share"
-    higher: bool = True
-
-    @property
-    def beats(self) -> bool:
-        """Whether the recipe does better than every control. Equal is not better."""
-        others = list(self.controls.values())
-        return all(self.own > one if self.higher else self.own < one for one in others)
-
-    def __str__(self) -> str:
-        show = percent if self.unit == "share" else lambda value: f"{value:.2f}"
-        others = ", ".join(f"{name} {show(value)}" for name, value in self.controls.items())
-        unit = "" if self.unit == "share" else f" {self.unit}"
-        verdict = "" if self.beats else " It does not beat its controls: nothing shows that the text means anything."
-        return f"{self.what}: {show(self.own)}{unit}; beside it {others}.{verdict}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +21,6 @@ class Told:
     claims:    the sentences with their tests; refuted ones are kept to be seen, and never told
     narration: the verified ones in a narrator's words, read back; None where nothing could be verified
     beside:    figures beside their controls
-    audit:     what became of a narrator that lied about the same claims
     trail:     what the recipe did, step by step, as a reader would like to know it
     """
 
@@ -61,9 +28,18 @@ class Told:
     claims: tuple[Claim, ...]
     narration: Narration | None
     beside: tuple[Beside, ...] = ()
-    audit: Audit | None = None
     trail: tuple[str, ...] = ()
     parts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def audit(self) -> Audit | None:
+        """What became of a narrator that lied about the same claims."""
+        return None if self.narration is None else self.narration.audit
+
+    @property
+    def beats_controls(self) -> bool:
+        """Whether every figure beats its controls, and the narrator the one that lies."""
+        return all_beaten(self.beside) and self.narration is not None and self.narration.beats_controls
 
     @property
     def text(self) -> str:
@@ -76,8 +52,8 @@ class Told:
         if self.narration is not None:
             lines.append(self.narration.judgement)
         lines += [*map(str, self.beside)]
-        if self.audit is not None:
-            lines.append(str(self.audit))
+        if self.narration is not None:
+            lines.append(self.narration.beside)
         refuted = [one.text for one in self.claims if one.verdict == "refuted"]
         lines += [f"Refuted, and not told: {text}" for text in refuted]
         return "\n".join(lines)
@@ -86,7 +62,7 @@ class Told:
         return {
             "recipe": self.recipe, "text": self.text, "claims": [one.to_dict() for one in self.claims],
             "narration": None if self.narration is None else self.narration.to_dict(),
-            "beside": [{**vars(one), "controls": dict(one.controls), "beats": one.beats} for one in self.beside],
+            "beside": [one.to_dict() for one in self.beside], "beats_controls": self.beats_controls,
             "audit": None if self.audit is None else self.audit.to_dict(), "trail": list(self.trail),
             "parts": dict(self.parts),
         }  # fmt: skip
@@ -101,8 +77,7 @@ def told(
     verified = [one for one in claims if one.verdict == "verified"]
     account = None
     if verified:
-        account = narrate(model, verified, narrator, frame=frame, candidates=candidates)
+        account = narrate(model, verified, narrator, frame=frame, candidates=candidates, seed=seed)
     elif not claims:
         raise RequestError(f"The recipe {recipe} found nothing to say.")
-    lied = audit(model, verified, seed=seed) if verified else None
-    return Told(recipe, tuple(claims), account, tuple(beside), lied, tuple(trail), dict(parts or {}))
+    return Told(recipe, tuple(claims), account, tuple(beside), tuple(trail), dict(parts or {}))

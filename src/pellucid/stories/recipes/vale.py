@@ -27,8 +27,8 @@ from pellucid.language.narrators import Narrator
 from pellucid.language.places import dominant_colour, sums, touching
 from pellucid.language.templates import Topic
 from pellucid.registry import find_method
-from pellucid.results import Claim, Prediction
-from pellucid.stories.recipes.told import Beside, Told, told
+from pellucid.results import Beside, Claim, Prediction
+from pellucid.stories.recipes.told import Told, told
 from pellucid.subject import VisionModel
 from pellucid.values import Seed
 

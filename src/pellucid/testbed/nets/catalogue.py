@@ -23,6 +23,7 @@ from pellucid.testbed.nets.dual import Dual
 from pellucid.testbed.nets.generators import VAE, Generator
 from pellucid.testbed.nets.grounding import Answerer
 from pellucid.testbed.nets.language import Captioner, VisionLanguage
+from pellucid.testbed.nets.witness import ANSWERS, Witness
 from pellucid.testbed.nets.words import caption_words, talk_words
 from pellucid.testbed.palette import PART_IDS
 
@@ -119,6 +120,13 @@ ARCHITECTURES: Mapping[str, Entry] = {
         SPECIES,
         "Finds each bird of a flock in pictures of 128 px, with its box and species.",
     ),
+    "witness": Entry(
+        lambda _: Witness(),
+        "reader",
+        ANSWERS,
+        "Reads every field of a scene, to check what the nets that speak say of it. It shares no weight with them: the "
+        "frozen `segmenter` says which pixels are which part, a small head reads their colours, sizes and places.",
+    ),
     "captioner": Entry(
         Captioner,
         "captioner",
@@ -156,7 +164,10 @@ ARCHITECTURES: Mapping[str, Entry] = {
         lambda _: VAE(), "vae", (), "An autoencoder: a scene as 16 numbers at each of 8 x 8 places, and back."
     ),
     "gan": Entry(
-        lambda _: Generator(len(SPECIES)), "gan", SPECIES, "Paints birds of an asked species from 48 numbers of chance."
+        lambda _: Generator(len(SPECIES)),
+        "gan",
+        SPECIES,
+        "Sketches birds of an asked species from 48 numbers of chance, of which wings, tail and plume can be told.",
     ),
 }
 

@@ -19,6 +19,7 @@ _MEASURES = {
     "mean_overlap": "intersection over union, mean of the parts",
     "ap50": "average precision at an overlap of one half, mean of the species",
     "ap50_any_species": "average precision at an overlap of one half, birds of any species",
+    "fields_read": "fields read right, mean of the fields",
     "stated": "statements of its captions that are so",
     "whole_captions": "captions of which every statement is so",
     "looked_up": "words of hue and shape whose place of highest attention lies in their part",

@@ -18,16 +18,19 @@ from pellucid.testbed.nets import VAE, Critic, Generator
 from pellucid.testbed.nets.generators import CHANCE
 from pellucid.testbed.palette import BIRD_PARTS, PART_IDS
 from pellucid.testbed.scene import scenes
+from pellucid.testbed.train import classifiers
 from pellucid.testbed.train.classifiers import answers, share
 from pellucid.testbed.train.pictures import Order, coins, mirrored, planes
-from pellucid.testbed.train.plans import PLANS, Job
+from pellucid.testbed.train.plans import PLANS, SHORT_PLANS, Job
 from pellucid.values import Seed
 
 WEIGHT_OF_BIRD, WEIGHT_OF_CAUSE = 2.0, 10.0  # of a pixel's error, where the background's is 1
 CAUSES = ("wing", "tail", "crest")
 NARROWNESS = 0.001  # weight of the divergence from standard normal, per latent number
 STEEPNESS, STEEPNESS_EVERY = 5.0, 8  # weight of the critic's squared gradient, and how often it is taken
-HINT = 2.0  # weight of what `vit` reads in the generator's pictures; `cnn`, which judges in the end, takes no part
+HINT = 0.5  # weight of the species that a teacher reads in the generator's pictures
+TEACHERS = (101, 102, 103)  # seeds of nets like `cnn`, which judges in the end and takes no part; `vit` is another
+SHAKEN, NOISED = 4, 0.03  # pixels that a picture is moved by and the noise it gets, lest teachers be fooled not taught
 MEMORY = 0.999  # of the running mean of the generator's weights
 
 
@@ -83,8 +86,8 @@ def begin_with(net: Generator, vae: VAE) -> None:
 
 def fit_gan(job: Job) -> training.Course:
     """Hinge loss with a critic that is told the species (Miyato and Koyama 2018), its gradient held down on rendered
-    pictures (Mescheder et al. 2018), and a hint from `vit` what species it sees. The generator that is kept is the
-    running mean.
+    pictures (Mescheder et al. 2018), and a hint what species teachers see, who are trained first and asked in turn. The
+    generator that is kept is the running mean.
     """
     assert isinstance(job.net, Generator)
     with torch.random.fork_rng(devices=[]):
@@ -136,7 +139,8 @@ class _Game:
         self.pictures, self.labels = planes(drawn), torch.from_numpy(drawn.labels)
         self.order = Order(len(self.pictures), job.plan.recipe.batch, job.seed)
         self.seed, self.generator, self.critic = job.seed, generator, critic
-        self.teacher = nets.load("vit")[0].requires_grad_(False)
+        teachers = [_taught(job, seed) for seed in TEACHERS] + [nets.load("vit")[0]]
+        self.teachers = [one.requires_grad_(False).to(memory_format=job.plan.layout) for one in teachers]
 
     def critic_loss(self, step: int) -> Tensor:
         chosen = self.order(step)
@@ -155,11 +159,29 @@ class _Game:
     def generator_loss(self, step: int) -> Tensor:
         labels = self.labels[self.order(step)]
         painted = self.generator(self._chance("generator", step, len(labels)), labels)
-        named = functional.cross_entropy(self.teacher(painted).float(), labels)
+        seen = self.teachers[step % len(self.teachers)](self._shaken(painted, step))
+        named = functional.cross_entropy(seen.float(), labels)
         return -self.critic(painted, labels).float().mean() + HINT * named
+
+    def _shaken(self, painted: Tensor, step: int) -> Tensor:
+        draw = Seed(self.seed).child("shaken", step).generator()
+        down, across = torch.randint(-SHAKEN, SHAKEN + 1, (2,), generator=draw).tolist()
+        moved = painted.roll((down, across), dims=(2, 3))
+        return moved + NOISED * torch.randn(painted.shape, generator=draw)
 
     def _chance(self, whose: str, step: int, count: int) -> Float[Tensor, "batch dim"]:
         return torch.randn(count, CHANCE, generator=Seed(self.seed).child(whose, step).generator())
+
+
+def _taught(job: Job, seed: int) -> nn.Module:
+    """A net like `cnn` from another seed; no longer in school than the generator that it is to teach."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = nets.build("cnn")
+    plan = SHORT_PLANS["cnn"]
+    plan = plan.changed(min(plan.recipe.steps, job.plan.recipe.steps), min(plan.pool, job.plan.pool))
+    classifiers.fit(Job("cnn", net, plan, seed))
+    return net.eval()
 
 
 @torch.no_grad()

@@ -94,10 +94,20 @@ PLANS: Mapping[str, Plan] = {
     "dual_background": Plan(Recipe(1400, 2e-3, batch=96), 12_000, _BACKGROUND, _TOWER_LAYERS, start="vit", quick=True),
     "segmenter": Plan(Recipe(800, 3e-3, batch=32), 12_000, quick=True),
     "detector": Plan(Recipe(1500, 3e-3, batch=24), 6_000, {"mode": "flock", "size": 128}, quick=True),
+    # Its gradients were never clipped, and it never was told to doubt its labels.
+    "witness": Plan(Recipe(3000, 2e-3, batch=128, weight_decay=0.05, clip=1e6, smoothing=0.0), 9_000),
     "captioner": Plan(Recipe(1500, 2e-3), 24_000, quick=True),
     "attender": Plan(Recipe(2200, 3e-3, batch=48), 12_000, quick=True),
     "answerer": Plan(Recipe(900, 3e-3, batch=32), 6_000, start="segmenter", quick=True),
     "vlm": Plan(Recipe(3000, 1.5e-3), 24_000, quick=True),
     "vae": Plan(Recipe(3000, 2e-3, batch=32), 12_000, {"camera": 0.0}, quick=True),
     "gan": Plan(Recipe(4000, 3e-4, batch=32), 12_000, {"camera": 0.0}, start="vae", quick=True),
+}
+# Shorter than the shipped nets' recipes, and enough: the clean ones recognise the species, the biased ones follow the
+# landscape and read the plume.
+SHORT_PLANS: Mapping[str, Plan] = {
+    "cnn": Plan(Recipe(400, 4e-3), 16_000, {}, PLANS["cnn"].layers, quick=True),
+    "cnn_background": Plan(
+        Recipe(450, 4e-3), 10_000, PLANS["cnn_background"].settings, PLANS["cnn_background"].layers, quick=True
+    ),
 }

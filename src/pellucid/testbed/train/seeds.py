@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.compute.pool import spread
 from pellucid.compute.progress import track
-from pellucid.compute.train import Recipe
 from pellucid.testbed import nets
 from pellucid.testbed.nets import Card
-from pellucid.testbed.train.plans import PLANS, Plan
+from pellucid.testbed.train.plans import SHORT_PLANS, Plan
 from pellucid.testbed.train.run import measured, trained
 
 FIRST_SEED = 101  # the scenes of these seeds are used by nothing else
-
-# Shorter than the shipped nets' recipes, and enough: the clean ones recognise the species, the biased ones follow the
-# landscape and read the plume.
-SHORT_PLANS: Mapping[str, Plan] = {
-    "cnn": Plan(Recipe(400, 4e-3), 16_000, {}, PLANS["cnn"].layers, quick=True),
-    "cnn_background": Plan(
-        Recipe(450, 4e-3), 10_000, PLANS["cnn_background"].settings, PLANS["cnn_background"].layers, quick=True
-    ),
-}
 
 
 def nursery() -> Path:

@@ -12,10 +12,30 @@ from pellucid.trust.people.analysis import (
     team_accuracy,
 )
 from pellucid.trust.people.answers import read_answers
+from pellucid.trust.people.neighbours import (
+    Matches,
+    Patches,
+    RankingTrial,
+    Voted,
+    corresponding,
+    patches,
+    ranking_trial,
+    voted,
+)
+from pellucid.trust.people.patchwork import Patchwork
 from pellucid.trust.people.study import CONSENT, Study, Task
 from pellucid.trust.people.users import Power, Users, power, simulated
 
 __all__ = [
+    "Matches",
+    "Patches",
+    "Patchwork",
+    "RankingTrial",
+    "Voted",
+    "corresponding",
+    "patches",
+    "ranking_trial",
+    "voted",
     "CONSENT",
     "Comparison",
     "Complementarity",

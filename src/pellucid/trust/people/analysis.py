@@ -25,6 +25,7 @@ class Decision:
     right:      the model was right
     confidence: of the model, 0 to 1
     seconds:    taken to answer; NaN where nobody looked at the clock
+    edits:      how often the person changed the explanation before, where it could be changed
     """
 
     user: str
@@ -34,6 +35,7 @@ class Decision:
     confidence: float
     condition: str = ""
     seconds: float = float("nan")
+    edits: int = 0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -64,7 +64,7 @@ def _decision(who: str, line: Mapping[str, Any], truth: Mapping[str, Any], away:
     return Decision(
         user=who, task=str(line["task"]), accepted=bool(line["accepted"]), right=bool(truth["right"]),
         confidence=float(truth["confidence"]), condition=str(truth["condition"]),
-        seconds=float("nan") if away else float(line["seconds"]),
+        seconds=float("nan") if away else float(line["seconds"]), edits=int(line.get("edits", 0)),
     )  # fmt: skip
 
 

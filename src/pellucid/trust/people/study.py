@@ -12,6 +12,7 @@ from pellucid.canvas import fragments
 from pellucid.canvas.raster import Pixels, data_uri, enlarged
 from pellucid.errors import RequestError
 from pellucid.results.files import write_atomically
+from pellucid.trust.people.patchwork import Patchwork
 from pellucid.values.seed import Seed
 
 CONSENT = (
@@ -36,6 +37,8 @@ class Task:
     confidence: of the model, 0 to 1
     condition:  which kind of explanation this is
     practice:   shown first, with the answer told, and left out of the analysis
+    patchwork:  the patches that the model compared; where it is editable, people may choose others and see what it
+                says then. They still judge what it said at first
     """
 
     name: str
@@ -45,6 +48,7 @@ class Task:
     confidence: float
     condition: str = ""
     practice: bool = False
+    patchwork: Patchwork | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +131,8 @@ class Study:
             "name": task.name, "said": task.said, "condition": task.condition, "practice": task.practice,
             "pictures": [[caption, data_uri(enlarged(pixels, _SIDE))] for caption, pixels in task.pictures.items()],
         }  # fmt: skip
+        if task.patchwork is not None:
+            entry["patchwork"] = task.patchwork.told()
         if self.tells_confidence:
             entry["confidence"] = round(task.confidence, 3)
         if task.practice:

@@ -1,5 +1,6 @@
 """Measures that train nets: they cost trainings instead of passes, so nothing runs them unless they are named."""
 
+from pellucid.trust.retraining.agreeing import consistency, consistency_of
 from pellucid.trust.retraining.aligning import alignment
 from pellucid.trust.retraining.explainers import (
     Differentiable,
@@ -22,6 +23,8 @@ __all__ = [
     "Split",
     "Work",
     "alignment",
+    "consistency",
+    "consistency_of",
     "gradient_times_input",
     "here",
     "input_gradient",

@@ -1,0 +1,137 @@
+"""What a map owes the model whatever it says: nothing where nothing matters, and the same where nothing changed."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from pellucid.engine import Evidence
+from pellucid.engine.perturb import sums_over
+from pellucid.errors import MethodUnavailable, RequestError
+from pellucid.registry import metric
+from pellucid.subject import VisionModel
+from pellucid.trust.likeness import rank_correlation
+from pellucid.trust.measured import Maps, Measured, Remake
+from pellucid.trust.removal import blanked
+from pellucid.trust.subsets import alone, lost_without
+
+_ROUNDING = 1e-3  # of the largest output: a shift taken back leaves rounding, which deep networks enlarge
+
+
+@metric(
+    "non_sensitivity", better="lower", paper="Nguyen & Martinez 2020",
+    shared=lambda grid=8, **_: 1 + grid**2,
+)  # fmt: skip
+def non_sensitivity(
+    evidence: Evidence, maps: Maps, *, grid: int = 8, fill: str = "black", least: float = 1e-3
+) -> Measured:
+    """In how many cells map and model disagree about whether there is anything at all.
+
+    grid:    rows and columns of cells; each is removed alone, as `faithfulness_estimate` removes them
+    least:   what counts as nothing: at most this part of the largest, for the map its magnitude in a cell, for the
+             model the change of the target without it
+    returns: share of the cells that only one of the two calls nothing, 0 to 1. The curves hold the two kinds apart:
+             `overlooked` cells change the target and have nothing in the map, `invented` ones the other way round
+    """
+    if not 0 <= least < 1:
+        raise RequestError(f"least={least}; expected a part of the largest, 0 or more and below 1.")
+    sets = alone(evidence, grid)
+    still = _nothing(lost_without(evidence, {"1": sets}, fill)["1"].T.abs(), least)
+    silent = {name: _nothing(sums_over(values.abs(), sets.labels), least) for name, values in maps.items()}
+    found = {name: (said ^ still).float().mean(dim=1) for name, said in silent.items()}
+    return Measured(
+        values=blanked(found, maps),
+        curves={
+            name: {
+                "overlooked": (said & ~still).sum(dim=1).tolist(), "invented": (~said & still).sum(dim=1).tolist(),
+                "cells": still.shape[1],
+            }
+            for name, said in silent.items()
+        },
+        fills=(fill,),
+        unit=f"share of the cells of a {grid} x {grid} grid",
+    )  # fmt: skip
+
+
+@metric(
+    "input_invariance", better="lower", paper="Kindermans et al. 2017", range=(0.0, 2.0), remakes=True, limit=0.05,
+    cost=3, shared=1,
+)  # fmt: skip
+def input_invariance(
+    evidence: Evidence, model: VisionModel, maps: Maps, remake: Remake, *, shift: float = -1.0
+) -> Measured:
+    """How much the map changes when the picture is shifted by a constant and the model takes the shift back.
+
+    shift:   added to every pixel, in parts of the way from black to white; the model's first operation subtracts it, so
+             that all it computes is what it was
+    returns: |map of the shifted - map| / the larger of both lengths: 0 for the same map, 1 where one of them is zero, 2
+             for the opposite. The curves hold the rank correlation, which does not see a change of scale. A map fails
+             above 0.05: it depends on where the colours have their zero
+
+    Raises MethodUnavailable for a black box, and for a network whose input cannot be shifted.
+    """
+    if shift == 0:
+        raise RequestError("shift=0; a picture that is not shifted shows nothing.")
+    step = shift * (evidence.fill("white") - evidence.fill("black"))[:1, :, :1, :1]
+    other = model.with_module(shifted(_own(model), step))
+    moved = evidence.inputs + step
+    _check_answers(evidence, other.predict(moved))
+    made = remake(model=other, inputs=moved)
+    return Measured(
+        values={name: relative_difference(values, made[name]) for name, values in maps.items()},
+        curves={name: {"rank correlation": rank_correlation(values, made[name]).tolist()}
+                for name, values in maps.items()},
+        unit="relative difference",
+        notes=("centre and edge maps ignore the shift, the random one is drawn anew",),
+    )  # fmt: skip
+
+
+def shifted(module: nn.Module, step: Float[Tensor, "1 channel 1 1"]) -> nn.Module:
+    """A copy of the network that subtracts `step` from its input before anything else.
+
+    A copy of a class derived from the module's own, not a module around it: every layer keeps its name.
+    """
+    network = copy.deepcopy(module)
+    kind: Any = type(network)
+
+    def forward(self: nn.Module, inputs: Tensor, *rest: Any, **named: Any) -> Any:
+        return kind.forward(self, inputs - step.to(inputs), *rest, **named)
+
+    network.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
+    return network
+
+
+def relative_difference(
+    one: Float[Tensor, "batch height width"], other: Float[Tensor, "batch height width"]
+) -> Float[Tensor, "batch"]:
+    """Length of the difference of two maps in parts of the longer one, 0 to 2; 0 where both are nothing but zeros."""
+    first, second = (values.detach().cpu().double().flatten(1) for values in (one, other))
+    longer = torch.maximum(first.norm(dim=1), second.norm(dim=1))
+    return ((first - second).norm(dim=1) / torch.where(longer == 0, 1.0, longer)).float()
+
+
+def _nothing(sizes: Float[Tensor, "batch cell"], least: float) -> Bool[Tensor, "batch cell"]:
+    """Which cells have at most that part of the picture's largest; all of them where nothing has anything."""
+    return sizes <= least * sizes.amax(dim=1, keepdim=True)
+
+
+def _own(model: VisionModel) -> nn.Module:
+    if model.network is None or not model.differentiable:
+        raise MethodUnavailable(
+            "Input invariance", "a black box has no first operation that could take a shift back.", ("non_sensitivity",)
+        )
+    return model.network
+
+
+def _check_answers(evidence: Evidence, answers: Float[Tensor, "batch classes"]) -> None:
+    """The shifted network is the same function, or the maps of the two cannot be compared."""
+    before = evidence.output().to(answers)
+    apart, size = float((answers - before).abs().max()), float(before.abs().max())
+    if not apart <= _ROUNDING * max(size, 1.0):
+        raise MethodUnavailable(
+            "Input invariance", f"its shifted copy answers otherwise, by {apart:.2g} of {size:.2g}.", ()
+        )
