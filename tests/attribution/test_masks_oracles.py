@@ -36,7 +36,7 @@ def test_of_a_linear_model_those_pixels_are_taken_that_are_worth_their_price(goa
     """Deleting pixel j lowers w.x by w_j (x_j - r_j); it pays where that is more than the price of a cell."""
     network, inputs = LinearPicture(12, 12), pictures(2, 12, 12)
     found = ask("meaningful_perturbation", network, inputs, lambda output: output[:, 2], goal=goal, grid=12,
-                smoothing=0, jitter=0, roughness=0, sparsity=0.1, steps=60, baseline="zero")  # fmt: skip
+                smoothing=0, jitter=0, roughness=0, sparsity=0.1, updates=60, baseline="zero")  # fmt: skip
     gain = (network.weight[2] * inputs).sum(dim=1).detach()
     price = 0.1 * 28**2 / 12**2
     sure = (gain - price).abs() > 0.02
@@ -45,16 +45,16 @@ def test_of_a_linear_model_those_pixels_are_taken_that_are_worth_their_price(goa
 
 def test_what_costs_too_much_is_not_deleted() -> None:
     network, inputs, _ = detected()
-    assert not ask("meaningful_perturbation", network, inputs, first, sparsity=1e3, steps=40, grid=12).any()
+    assert not ask("meaningful_perturbation", network, inputs, first, sparsity=1e3, updates=40, grid=12).any()
 
 
 def test_the_part_whose_blurring_destroys_lies_in_the_window_of_a_detector() -> None:
     network, inputs, window = detected()
     found = ask("meaningful_perturbation", network, inputs, first, roughness=0, smoothing=0, grid=64, sparsity=3e-3,
-                jitter=0, steps=80, baseline="zero")[0]  # fmt: skip
+                jitter=0, updates=80, baseline="zero")[0]  # fmt: skip
     assert found[window].sum() > 0.95 * found.sum() > 0
     # As published it is smooth: a bump over the window.
-    smooth = ask("meaningful_perturbation", network, inputs, first, steps=80, baseline="zero")[0]
+    smooth = ask("meaningful_perturbation", network, inputs, first, updates=80, baseline="zero")[0]
     assert smooth[window].mean() > 2 * smooth[~window].mean()
 
 
@@ -63,7 +63,7 @@ def test_an_extremal_perturbation_has_the_area_asked_for_and_lies_where_it_count
     """The window is 6.4 % of the picture; the mask is smooth, so that a little of it hangs over."""
     network, inputs, window = detected()
     evidence = evidence_of(network, inputs, first)
-    found = values_of("extremal_perturbation", evidence, area=0.064, goal=goal, steps=120, baseline="zero")[0]
+    found = values_of("extremal_perturbation", evidence, area=0.064, goal=goal, updates=120, baseline="zero")[0]
     assert float(found.mean()) == pytest.approx(0.064, abs=0.015)
     near = torch.nn.functional.max_pool2d(window[None].float(), 9, stride=1, padding=4)[0] > 0
     assert found[near].sum() > 0.9 * found.sum() and found.max() > 0.95
@@ -92,7 +92,7 @@ def test_the_subset_found_is_the_best_of_all_64(game: str, goal: str) -> None:
         return 3 * sum(chosen) / 6 + (-told if goal == "keep" else told)
 
     best = min(itertools.product((0, 1), repeat=6), key=cost)
-    found = ask("fido", network, whole, lambda output: output[:, 0], goal=goal, segments=SIX, steps=300,
+    found = ask("fido", network, whole, lambda output: output[:, 0], goal=goal, segments=SIX, updates=300,
                 baseline="zero")[0]  # fmt: skip
     chosen = tuple(int(found[SIX == patch].mean() > 0.5) for patch in range(6))
     assert cost(chosen) == pytest.approx(cost(best), abs=1e-5), f"{chosen} for {best}"
@@ -101,7 +101,7 @@ def test_the_subset_found_is_the_best_of_all_64(game: str, goal: str) -> None:
 def test_pixels_kept_for_the_rate_distortion_are_those_the_detector_reads() -> None:
     """Each costs a share of the price; outside the window keeping one brings nothing."""
     network, inputs, window = detected()
-    found = ask("pixel_rde", network, inputs, first, steps=60)[0]
+    found = ask("pixel_rde", network, inputs, first, updates=60)[0]
     assert found[~window].max() < 1e-3 and found[window].mean() > 0.5
 
 
@@ -109,7 +109,7 @@ def test_pixels_kept_for_the_rate_distortion_are_those_the_detector_reads() -> N
 def test_where_coefficients_are_free_all_are_kept(name: str) -> None:
     network, inputs, _ = detected()
     evidence = evidence_of(network, inputs, first)
-    values_of(name, evidence, steps=5, sparsity=0)
+    values_of(name, evidence, updates=5, sparsity=0)
     kept = float(evidence.notes[0].split("%")[0])
     assert kept > 99, "all but what rounding of the transform moves"
 
@@ -119,7 +119,7 @@ def test_of_a_model_that_compares_two_halves_the_cartoon_has_no_detail() -> None
     network = Pixels(lambda inputs: 10 * (inputs[..., :32].mean(dim=(1, 2, 3)) - inputs[..., 32:].mean(dim=(1, 2, 3))))
     inputs = 0.3 * pictures(1, 64, 64).sigmoid()
     inputs[..., :32] += 0.6
-    found = ask("cartoonx", network, inputs, lambda output: output[:, 0], steps=60, sparsity=0.5)[0]
+    found = ask("cartoonx", network, inputs, lambda output: output[:, 0], updates=60, sparsity=0.5)[0]
     assert found[:, :28].mean() > found[:, 36:].mean() + 0.3
     wavelets = Wavelets.of((64, 64))
     fine = wavelets.scales >= 4
@@ -131,15 +131,15 @@ def test_of_a_model_that_compares_two_halves_the_cartoon_has_no_detail() -> None
 def test_the_light_that_is_kept_lies_where_the_detector_looks(name: str, share: float) -> None:
     """The window is 6 % of the picture, and both pay for light anywhere else."""
     network, inputs, window = detected()
-    found = ask(name, network, inputs, first, steps=60, levels=3)[0]
+    found = ask(name, network, inputs, first, updates=60, levels=3)[0]
     assert found[window].sum() > share * found.sum()
 
 
 @pytest.mark.parametrize("name", ["pixel_rde", "cartoonx", "waveletx", "shearletx"])
 def test_masks_are_found_for_each_picture_alone(name: str) -> None:
     network, inputs = LinearPicture(16, 16), pictures(2, 16, 16)
-    together = ask(name, network, inputs, lambda output: output[:, 1], steps=5)
-    alone = ask(name, network, inputs[1:], lambda output: output[:, 1], steps=5)
+    together = ask(name, network, inputs, lambda output: output[:, 1], updates=5)
+    alone = ask(name, network, inputs[1:], lambda output: output[:, 1], updates=5)
     assert_close(together[1:], alone, atol=1e-3, rtol=1e-3)
 
 
@@ -147,5 +147,5 @@ def test_regions_of_masks_need_no_more_than_the_segments_there_are() -> None:
     """Superpixels that are fewer than asked for are no mishap."""
     inputs = torch.full((1, 3, 16, 16), 0.3)
     count = superpixels.slic(inputs[0], 5).max() + 1
-    found = ask("fido", LinearPicture(16, 16), inputs, lambda output: output[:, 1], segments=5, steps=4)
+    found = ask("fido", LinearPicture(16, 16), inputs, lambda output: output[:, 1], segments=5, updates=4)
     assert len(found.unique()) <= count

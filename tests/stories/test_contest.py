@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,20 +63,23 @@ def test_a_board_agrees_with_measuring_by_hand(board: Leaderboard) -> None:
     assert board.entry("centre").values["deletion"] == pytest.approx(score.centre, abs=1e-5)
 
 
-def test_the_same_seed_gives_the_same_board_and_notes_spare_the_work(board: Leaderboard, tmp_path: Path) -> None:
-    counted: list[int] = []
+def test_the_same_seed_gives_the_same_board_in_two_processes_and_notes_spare_the_work(
+    board: Leaderboard, tmp_path: Path
+) -> None:
+    notes = Ledger(tmp_path / "benchmark.jsonl")
+    again = benchmark("testbed:cnn", methods=CHEAP, scenes=7, seed=77, folder=tmp_path, workers=2)
+    assert without_time(again) == without_time(board) and len(notes.read()) == 2
+    written = (tmp_path / "benchmark.jsonl").read_bytes()
+    resumed = benchmark("testbed:cnn", methods=CHEAP, scenes=7, seed=77, folder=tmp_path)
+    assert resumed == again and (tmp_path / "benchmark.jsonl").read_bytes() == written
 
-    class Counting:
-        def run(self, work: Callable[[Any], Any], items: Iterable[Any], *, label: str = "") -> Iterator[Any]:
-            for item in items:
-                before = len(Ledger(tmp_path / "benchmark.jsonl").read())
-                yield work(item)
-                counted.append(len(Ledger(tmp_path / "benchmark.jsonl").read()) - before)
 
-    again = benchmark("testbed:cnn", methods=CHEAP, scenes=7, seed=77, folder=tmp_path, runner=Counting())
-    assert without_time(again) == without_time(board) and counted == [1, 1]
-    resumed = benchmark("testbed:cnn", methods=CHEAP, scenes=7, seed=77, folder=tmp_path, runner=Counting())
-    assert resumed == again and counted == [1, 1, 0, 0]
+def test_what_only_this_process_has_is_not_sent_to_others() -> None:
+    known = pl.load("testbed:cnn")
+    assert known.network is not None
+    model = wrap(known.network, preprocess=known.preprocess, labels=known.labels.names)
+    with pytest.raises(RequestError, match="Take workers=1"):
+        benchmark(model, methods=("gradient",), scenes=12, seed=77, workers=2)
 
 
 def test_killed_at_any_moment_it_goes_on_without_repeating_finished_work(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def as_probability(evidence: Evidence) -> Evidence:
     return evidence.asking([read(target) for target in evidence.targets])
 
 
-def _descent(*, steps: int = 300, **_: Any) -> float:
-    return 3.0 * steps + _DISCS + 4
+def _descent(*, updates: int = 300, **_: Any) -> float:
+    return 3.0 * updates + _DISCS + 4
 
 
 @method("meaningful_perturbation", needs=[InputGradient, Gradients], paper="Fong & Vedaldi 2017", cost=_descent)
@@ -44,7 +44,7 @@ def meaningful_perturbation(
     evidence: Evidence,
     *,
     goal: str = "delete",
-    steps: int = 300,
+    updates: int = 300,
     rate: float = 0.1,
     sparsity: float = 1e-4,
     roughness: float = 1e-2,
@@ -86,7 +86,7 @@ def meaningful_perturbation(
         return price * (sparsity * part + roughness * rough) + (scores[0] if deletes else -scores[0])
 
     start = _first_disc(asked, hidden, shape)
-    found = descend(asked, start if deletes else 1 - start, show, loss, steps=steps, rate=rate).found
+    found = descend(asked, start if deletes else 1 - start, show, loss, steps=updates, rate=rate).found
     spread = functional.interpolate(found[:, None], evidence.size, mode="bilinear", align_corners=False)[:, 0]
     part = 1 - spread if deletes else spread
     evidence.note(_what_a_cut_does(asked, part, hidden, deletes))
@@ -127,8 +127,8 @@ def _what_a_cut_does(evidence: Evidence, part: Tensor, hidden: Tensor, deletes: 
     return f"{verb} the part cut at a half ({shares} of the picture) the target goes from {before} to {left}."
 
 
-def _of_area(*, steps: int = 300, **_: Any) -> float:
-    return 3.0 * steps + 2
+def _of_area(*, updates: int = 300, **_: Any) -> float:
+    return 3.0 * updates + 2
 
 
 @method("extremal_perturbation", needs=[InputGradient, Gradients], paper="Fong et al. 2019", cost=_of_area)
@@ -137,7 +137,7 @@ def extremal_perturbation(
     *,
     area: float = 0.1,
     goal: str = "keep",
-    steps: int = 300,
+    updates: int = 300,
     rate: float = 0.05,
     strength: float = 300.0,
     width: float = 21 / 224,
@@ -169,11 +169,11 @@ def extremal_perturbation(
     def loss(mask: Tensor, scores: Tensor, step: int) -> Tensor:
         sorted_mask = _smooth_maximum(mask, weights).flatten(1).sort(dim=1).values
         # At the first step all cells are equal, and sorting would prefer places by their position.
-        demand = strength * 16 ** (step / steps) if step else 0.0
+        demand = strength * 16 ** (step / updates) if step else 0.0
         return demand * (sorted_mask - wanted).square().mean(dim=1) + (scores[0] if deletes else -scores[0])
 
     start = torch.full((len(evidence), *shape), 0.5).to(hidden)
-    found = _smooth_maximum(descend(evidence, start, show, loss, steps=steps, rate=rate).found, weights)
+    found = _smooth_maximum(descend(evidence, start, show, loss, steps=updates, rate=rate).found, weights)
     part = functional.interpolate(found[:, None], evidence.size, mode="bilinear", align_corners=False)[:, 0]
     evidence.note(_what_a_cut_does(evidence, part, hidden, deletes))
     return part
@@ -195,8 +195,8 @@ def _smooth_maximum(mask: Float[Tensor, "batch rows columns"], weights: Tensor) 
     return (around * (20 * around).softmax(dim=1)).sum(dim=1).view(mask.shape)
 
 
-def _of_chances(*, steps: int = 150, samples: int = 2, **_: Any) -> float:
-    return 3.0 * steps * samples + 2
+def _of_chances(*, updates: int = 150, draws: int = 2, **_: Any) -> float:
+    return 3.0 * updates * draws + 2
 
 
 @method("fido", needs=[InputGradient, Gradients], paper="Chang et al. 2019", cost=_of_chances)
@@ -205,8 +205,8 @@ def fido(
     *,
     goal: str = "keep",
     segments: int | Int[Tensor, "height width"] = 100,
-    steps: int = 150,
-    samples: int = 2,
+    updates: int = 150,
+    draws: int = 2,
     rate: float = 0.2,
     sparsity: float = 3.0,
     temperature: float = 0.3,
@@ -216,7 +216,7 @@ def fido(
 
     goal:        `keep`: the smallest supporting region; `delete`: the smallest destroying region
     segments:    about how many superpixels, or a map of segment numbers [height width]
-    samples:     masks drawn per step, each patch by its own chance, softened so that gradients pass (Concrete)
+    draws:       masks drawn per step, each patch by its own chance, softened so that gradients pass (Concrete)
     sparsity:    price of the whole picture, in nats of log odds
     temperature: of the softened draws; towards 0 they are 0 or 1
     baseline:    what hidden patches become
@@ -231,7 +231,7 @@ def fido(
 
     def show(mask: Tensor, step: int) -> list[Tensor]:
         pictures: list[Tensor] = []
-        for sample in range(samples):
+        for sample in range(draws):
             generator = evidence.seed.child("fido", step, sample).generator()
             draw = torch.rand(count, generator=generator).clamp(1e-6, 1 - 1e-6).logit().to(hidden)
             chosen = ((mask + draw) / temperature).sigmoid()
@@ -244,7 +244,7 @@ def fido(
         return sparsity * (shares * mask.sigmoid()).sum(dim=1) + (told if deletes else -told)
 
     start = torch.full((len(maps), count), _NEARLY_ALL).to(hidden)
-    chances = descend(asked, start, show, loss, steps=steps, rate=rate, within=(-4.0, 4.0)).found.sigmoid()
+    chances = descend(asked, start, show, loss, steps=updates, rate=rate, within=(-4.0, 4.0)).found.sigmoid()
     part = chances.gather(1, maps.flatten(1)).view(maps.shape)
     evidence.note(_what_a_cut_does(asked, part, hidden, deletes))
     return part

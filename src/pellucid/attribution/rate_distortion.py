@@ -47,7 +47,7 @@ class _Question:
     raised: whether the answer is to be as high as can be, instead of as it was
     """
 
-    steps: int
+    updates: int
     samples: int
     rate: float
     sparsity: float
@@ -55,13 +55,13 @@ class _Question:
     raised: bool = False
 
 
-def _passes(*, steps: int = 300, samples: int = 1, **_: Any) -> float:
-    return 3.0 * steps * samples + 2
+def _passes(*, updates: int = 300, samples: int = 1, **_: Any) -> float:
+    return 3.0 * updates * samples + 2
 
 
 @method("pixel_rde", needs=[InputGradient, Gradients], paper="MacDonald et al. 2019", cost=_passes)
 def pixel_rde(
-    evidence: Evidence, *, steps: int = 300, samples: int = 1, rate: float = 0.1, sparsity: float = 0.5
+    evidence: Evidence, *, updates: int = 300, samples: int = 1, rate: float = 0.1, sparsity: float = 0.5
 ) -> Float[Tensor, "batch height width"]:
     """The fewest pixels that keep the answer when all others are noise.
 
@@ -70,13 +70,19 @@ def pixel_rde(
     returns:  the mask, 0 to 1
     """
     bands = torch.zeros(evidence.size, dtype=torch.long)
-    question = _Question(steps, samples, rate, sparsity, 0.0)
+    question = _Question(updates, samples, rate, sparsity, 0.0)
     return _mask(evidence, _Pixels(), bands, question)
 
 
 @method("cartoonx", needs=[InputGradient, Gradients], paper="Kolek et al. 2022", cost=_passes)
 def cartoonx(
-    evidence: Evidence, *, steps: int = 300, samples: int = 1, rate: float = 0.1, sparsity: float = 2.0, levels: int = 5
+    evidence: Evidence,
+    *,
+    updates: int = 300,
+    samples: int = 1,
+    rate: float = 0.1,
+    sparsity: float = 2.0,
+    levels: int = 5,
 ) -> Float[Tensor, "batch height width"]:
     """The piecewise smooth picture that is left of the fewest wavelets that keep the answer.
 
@@ -86,12 +92,12 @@ def cartoonx(
     returns:  what the kept wavelets show, as light: 0 dark to 1 bright
     """
     basis = Wavelets.of(evidence.size, levels)
-    return _shown(evidence, basis, basis.scales, _Question(steps, samples, rate, sparsity, 0.0))
+    return _shown(evidence, basis, basis.scales, _Question(updates, samples, rate, sparsity, 0.0))
 
 
 @method("waveletx", needs=[InputGradient, Gradients], paper="Kolek et al. 2023", cost=_passes)
 def waveletx(
-    evidence: Evidence, *, steps: int = 300, samples: int = 1, rate: float = 0.1, sparsity: float = 1.0,
+    evidence: Evidence, *, updates: int = 300, samples: int = 1, rate: float = 0.1, sparsity: float = 1.0,
     spatial: float = 2.0, levels: int = 5,
 ) -> Float[Tensor, "batch height width"]:  # fmt: skip
     """The least light, made of the fewest wavelets, that raises the target's probability as far as it goes.
@@ -100,12 +106,12 @@ def waveletx(
     returns: what the kept wavelets show, as light: 0 dark to 1 bright. Other parameters as those of `cartoonx`
     """
     basis = Wavelets.of(evidence.size, levels)
-    return _shown(evidence, basis, basis.scales, _Question(steps, samples, rate, sparsity, spatial, raised=True))
+    return _shown(evidence, basis, basis.scales, _Question(updates, samples, rate, sparsity, spatial, raised=True))
 
 
 @method("shearletx", needs=[InputGradient, Gradients], paper="Kolek et al. 2023", cost=_passes)
 def shearletx(
-    evidence: Evidence, *, steps: int = 300, samples: int = 1, rate: float = 0.1, sparsity: float = 1.0,
+    evidence: Evidence, *, updates: int = 300, samples: int = 1, rate: float = 0.1, sparsity: float = 1.0,
     spatial: float = 2.0, levels: int = 4,
 ) -> Float[Tensor, "batch height width"]:  # fmt: skip
     """The least light, made of the fewest shearlets, that raises the target's probability as far as it goes.
@@ -115,7 +121,7 @@ def shearletx(
     """
     basis = Shearlets.of(evidence.size, levels)
     bands = torch.arange(len(basis.filters))[:, None, None].expand(-1, *evidence.size)
-    return _shown(evidence, basis, bands, _Question(steps, samples, rate, sparsity, spatial, raised=True))
+    return _shown(evidence, basis, bands, _Question(updates, samples, rate, sparsity, spatial, raised=True))
 
 
 def _shown(evidence: Evidence, basis: Basis, bands: Tensor, question: _Question) -> Float[Tensor, "batch height width"]:
@@ -178,8 +184,8 @@ def _descended(evidence: Evidence, basis: Basis, bands: Tensor, question: _Quest
         return distortion + price
 
     start = torch.ones(1, *bands.shape).to(whole)
-    mask = descend(evidence, start, show, loss, steps=question.steps, rate=question.rate).found
-    (last,) = noise.drawn(evidence, question.steps, 1)
+    mask = descend(evidence, start, show, loss, steps=question.updates, rate=question.rate).found
+    (last,) = noise.drawn(evidence, question.updates, 1)
     return mask, seen(mask, last)
 
 

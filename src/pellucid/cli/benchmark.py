@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,9 @@ def benchmark(
     device: Device = None,
     seed: Annotated[int, typer.Option(min=0, help="Which scenes; everything random follows from it.")] = 1000,
     memory: Annotated[float | None, typer.Option(metavar="GIB", help="What may be held. Default: a quarter.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes, one core each. Default: what cores and pictures are worth.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Rank methods against a known truth, controls and cost beside.
@@ -37,9 +41,12 @@ def benchmark(
     from pellucid.stories.contest import benchmark as run
     from pellucid.subject import load
 
+    opened = load(model, device=device)
+    # A process takes some seconds to begin; a quarter of a hundred pictures is worth that.
+    worth = min(os.cpu_count() or 1, scenes // 25) if opened.device.type == "cpu" else 1
     board = run(
-        load(model, device=device), truth, methods=_names(methods, "all"), metrics=_names(metrics, "default", "all"),
-        scenes=scenes, cap=cap, seed=seed, rank_by=rank_by, memory=memory, folder=out,
+        opened, truth, methods=_names(methods, "all"), metrics=_names(metrics, "default", "all"),
+        scenes=scenes, cap=cap, seed=seed, rank_by=rank_by, memory=memory, folder=out, workers=workers or max(1, worth),
     )  # fmt: skip
     files = [board.save(out / f"leaderboard{suffix}") for suffix in (".html", ".csv", ".json")]
     if as_json:

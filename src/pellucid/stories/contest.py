@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.compute.pool import spread
+from pellucid.compute.progress import track
 from pellucid.engine import look
 from pellucid.engine.maps import layer_for, takes_layer
 from pellucid.errors import MethodUnavailable, RequestError
@@ -30,9 +33,8 @@ from pellucid.stories.measure import Subject, refuse_training
 from pellucid.stories.picture import rank_maps
 from pellucid.stories.plates import plates
 from pellucid.stories.request import Asked, Request, subject
-from pellucid.stories.runner import Here, Runner
 from pellucid.stories.versions import versions
-from pellucid.subject import VisionModel
+from pellucid.subject import VisionModel, load
 from pellucid.trust.faithfulness import FILLS
 from pellucid.trust.measured import Measured, is_control
 
@@ -69,7 +71,7 @@ def benchmark(
     rank_by: str | None = None,
     memory: float | None = None,
     folder: str | Path | None = None,
-    runner: Runner | None = None,
+    workers: int = 1,
 ) -> Leaderboard:
     """Methods ranked by measurement on pictures whose answer is known, controls and the truth itself among them.
 
@@ -81,6 +83,8 @@ def benchmark(
     cap:     forward passes a method may take per picture; samplers run with what fits, dearer methods are listed
     rank_by: the measure that orders the board; None is the pointing game, or insertion minus deletion without masks
     folder:  where finished work is noted, so that the same call goes on where it stopped; None keeps no notes
+    workers: processes that share the pictures, one core each; more than one where model and truth are told by name.
+             They share `memory`
 
     Only pictures that the model gets right are judged. The same seed gives the same board. Raises UnknownMethod,
     RequestError, and whatever loading the model raises.
@@ -92,16 +96,62 @@ def benchmark(
     finished = ledger.read()
     steps = [tuple(range(len(cases.names)))[start : start + STEP] for start in range(0, len(cases.names), STEP)]
 
-    def work(places: tuple[int, ...]) -> Findings:
-        key = contest.key(places)
-        if key in finished:
-            return Findings.from_dict(finished[key])
-        found = contest.run(places)
-        ledger.add(key, found.to_dict())
-        return found
+    keys = [contest.key(places) for places in steps]
+    missing = [places for key, places in zip(keys, steps, strict=True) if key not in finished]
+    if workers > 1 and len(missing) > 1:
+        job = _Elsewhere.of(under_study, truth, methods, metrics, scenes, cap, seed, memory, min(workers, len(missing)))
+        done = ((missing[at], record) for at, record in spread(job, missing, workers))
+    else:
+        done = ((places, contest.run(places).to_dict()) for places in missing)
+    for places, record in track(done, total=len(missing), label=f"{under_study.name}: benchmark"):
+        finished[contest.key(places)] = record
+        ledger.add(contest.key(places), record)
+    return contest.board([Findings.from_dict(finished[key]) for key in keys], rank_by)
 
-    found = list((runner or Here()).run(work, steps, label=f"{under_study.name}: benchmark"))
-    return contest.board(found, rank_by)
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """The same benchmark in another process, which opens model and pictures by their names."""
+
+    spec: str
+    fingerprint: str
+    truth: str
+    methods: str | tuple[str, ...]
+    metrics: str | tuple[str, ...]
+    scenes: int
+    cap: float
+    seed: int
+    memory: float | None
+
+    @classmethod
+    def of(
+        cls, model: VisionModel, truth: str | Cases, methods: str | Sequence[str], metrics: str | Sequence[str],
+        scenes: int, cap: float, seed: int, memory: float | None, workers: int,
+    ) -> _Elsewhere:  # fmt: skip
+        """Raises RequestError for a model or a truth that only this process has."""
+        if model.spec is None or not isinstance(truth, str) or model.device.type != "cpu":
+            raise RequestError(
+                f"workers={workers} open model and pictures by name and use a core each; {model.name} was given as an "
+                f"object, is on {model.device}, or the truth is no name. Take workers=1."
+            )
+        named = [asked if isinstance(asked, str) else tuple(asked) for asked in (methods, metrics)]
+        share = None if memory is None else memory / workers
+        return cls(model.spec, model.fingerprint, truth, named[0], named[1], scenes, cap, seed, share)
+
+    def __call__(self, places: tuple[int, ...]) -> dict[str, Any]:
+        return _there(self).run(places).to_dict()
+
+
+@cache
+def _there(asked: _Elsewhere) -> Contest:
+    torch.set_num_threads(1)
+    model = load(asked.spec, device="cpu")
+    if model.fingerprint != asked.fingerprint:
+        raise RequestError(f"{asked.spec} has other weights each time it is opened; take workers=1.")
+    cases = _cases(model, asked.truth, asked.scenes, asked.seed)
+    return Contest.prepare(
+        model, cases, methods=asked.methods, metrics=asked.metrics, cap=asked.cap, seed=asked.seed, memory=asked.memory
+    )
 
 
 @dataclass(frozen=True, eq=False)
