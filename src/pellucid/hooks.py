@@ -231,16 +231,17 @@ class _Rectifier(torch.autograd.Function):
         return function(value)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
         (value,) = ctx.saved_tensors
         if ctx.rule.name == "natural":
-            return gradient * _slope(ctx.function, value), None, None
+            return gradient * traced(ctx.function, value)[1], None, None
         if ctx.rule.relevance:
-            return gradient * _share(ctx.function, value), None, None
+            return gradient * share(ctx.function, value), None, None
         upstream = gradient.clamp(min=0)
         if ctx.rule.name == "deconvnet":
             return upstream, None, None
-        return upstream * _slope(ctx.function, value) * (value > 0), None, None
+        return upstream * traced(ctx.function, value)[1] * (value > 0), None, None
 
 
 class _Strided(torch.autograd.Function):
@@ -258,22 +259,10 @@ class _Strided(torch.autograd.Function):
         return functional.conv2d(value, weight, bias, walk.stride, walk.padding, walk.dilation, walk.groups)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
         value, weight = ctx.saved_tensors
-        walk: Walk = ctx.walk
-        gradient, weight = gradient.to(value.dtype), weight.to(value.dtype)  # autocast may have narrowed them
-        if walk.rule.name == "resampled":
-            reach = [rate * (side - 1) for rate, side in zip(walk.dilation, weight.shape[2:], strict=True)]
-            sides = zip(value.shape[2:], walk.padding, reach, strict=True)
-            every = [side + 2 * around - across for side, around, across in sides]
-            spread = functional.interpolate(gradient.contiguous(), size=every, mode="nearest")
-            gradient = spread * (gradient[0, 0].numel() / spread[0, 0].numel())
-        stride = (1, 1) if walk.rule.name == "resampled" else walk.stride
-        back, _, _ = torch.ops.aten.convolution_backward(
-            gradient, value, weight, None, stride, walk.padding, walk.dilation, False, (0, 0), walk.groups,
-            (True, False, False),
-        )  # fmt: skip
-        return back, None, None, None
+        return convolved_back(gradient, value, weight, ctx.walk), None, None, None
 
 
 class Walk(NamedTuple):
@@ -286,17 +275,36 @@ class Walk(NamedTuple):
     rule: BackwardRule
 
 
-def _slope(function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+def convolved_back(gradient: Tensor, value: Tensor, weight: Tensor, walk: Walk) -> Tensor:
+    """The gradient in the input of a convolution over rows and columns, by the rule in force."""
+    gradient, weight = gradient.to(value.dtype), weight.to(value.dtype)  # autocast may have narrowed them
+    stride = walk.stride
+    if walk.rule.name == "resampled" and max(stride) > 1:
+        reach = [rate * (side - 1) for rate, side in zip(walk.dilation, weight.shape[2:], strict=True)]
+        sides = zip(value.shape[2:], walk.padding, reach, strict=True)
+        every = [side + 2 * around - across for side, around, across in sides]
+        spread = functional.interpolate(gradient.contiguous(), size=every, mode="nearest")
+        gradient, stride = spread * (gradient[0, 0].numel() / spread[0, 0].numel()), (1, 1)
+    back, _, _ = torch.ops.aten.convolution_backward(
+        gradient, value, weight, None, stride, walk.padding, walk.dilation, False, (0, 0), walk.groups,
+        (True, False, False),
+    )  # fmt: skip
+    return back
+
+
+def traced(function: Callable[[Tensor], Tensor], value: Tensor) -> tuple[Tensor, Tensor]:
+    """What an activation makes of each number, and its slope there."""
     with torch.enable_grad():
-        leaf = value.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(function(leaf).sum(), leaf)
-    return slope
+        leaf = value.detach().clone().requires_grad_()  # the function may work in place
+        made = function(leaf)
+        (slope,) = torch.autograd.grad(made.sum(), leaf)
+    return made.detach(), slope
 
 
-def _share(function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+def share(function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
     """What came out over what went in; the slope where nothing went in."""
-    slope = _slope(function, value)
-    return torch.where(value.abs() > _NEXT_TO_NOTHING, function(value) / value, slope)
+    made, slope = traced(function, value)
+    return torch.where(value.abs() > _NEXT_TO_NOTHING, made / value, slope)
 
 
 _NEXT_TO_NOTHING = 1e-6

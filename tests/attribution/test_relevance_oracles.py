@@ -212,6 +212,9 @@ def test_resampled_and_relevance_do_not_disturb_each_other() -> None:
     for rule in ("guided", "deconvnet", "resampled"):
         alone = evidence_of(Twin("module"), inputs).input_gradient(rule=rule)
         assert relative(evidence.input_gradient(rule=rule), alone) < 1e-5, rule
+    channels = [("norm2", 3), ("norm2", 5)]
+    apart = evidence_of(Twin("module"), inputs).channel_gradient(channels, rule="resampled")
+    assert relative(evidence.channel_gradient(channels, rule="resampled"), apart) < 1e-5
 
 
 class Odd(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,8 @@ def _first_component(cells: Float[Tensor, "cell channel"], kernel: Kernel, scale
         found = torch.cat([block @ given for block in blocks])
         return (found - found.mean()).cpu().numpy()
 
-    operator = linalg.LinearOperator((count, count), matvec=centred_product, dtype=np.float64)  # type: ignore[call-overload]
+    build: Any = linalg.LinearOperator  # its declaration knows no functions
+    operator = build((count, count), matvec=centred_product, dtype=np.float64)
     # A start of our own: the default draws from the global generator.
     strengths, vectors = linalg.eigsh(operator, k=1, which="LA", v0=np.linspace(-1, 1, count) ** 3 + 0.1)
     return torch.from_numpy(vectors[:, 0] * max(float(strengths[0]), 0) ** 0.5).to(cells)

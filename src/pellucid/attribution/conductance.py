@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pellucid.attribution.cams import neuron_mask
+from pellucid.attribution.paths import averaged, between, quadrature
 from pellucid.engine import Evidence
 from pellucid.engine.flow import through
 from pellucid.registry import method
@@ -50,11 +50,13 @@ def conductance(
     returns:  the sum over stretches of (gradient at its beginning) x (change of the layer's output), over channels.
               Over a whole layer that nothing leads around it sums to target(picture) - target(baseline)
     """
-    nodes, _ = _rule(steps + 1)
+    nodes, _ = quadrature(steps + 1)
     evidence.keep([layer], gradients=True)
     total = torch.zeros_like(evidence.activation(layer))
     before: tuple[Tensor, Tensor] | None = None
-    for both in evidence.read_at(_way(evidence, baseline, nodes), lambda asked: _both(asked, layer)):
+    for both in evidence.read_at(
+        between(evidence.fill(baseline), evidence.inputs, nodes), lambda asked: _both(asked, layer)
+    ):
         slope, output = both.chunk(2, dim=1)
         if before is not None:
             total += before[0] * (output - before[1])
@@ -91,12 +93,12 @@ def internal_influence(
     neurons:  only these positions, a mask [h w], or only these neurons, a list of (channel, row, column); None is all
     returns:  the mean gradient, summed over channels, in target units per unit of activation
     """
-    nodes, weights = _rule(steps)
+    nodes, weights = quadrature(steps)
     evidence.keep([layer], gradients=True)
-    total = torch.zeros_like(evidence.activation(layer))
-    slopes = evidence.read_at(_way(evidence, baseline, nodes), lambda asked: asked.gradient(layer))
-    for weight, slope in zip(weights, slopes, strict=True):
-        total += weight * slope
+    slopes = evidence.read_at(
+        between(evidence.fill(baseline), evidence.inputs, nodes), lambda asked: asked.gradient(layer)
+    )
+    total = averaged(weights, slopes)
     return (total * neuron_mask(total, channels, neurons)).sum(dim=1)
 
 
@@ -120,14 +122,11 @@ def layer_integrated_gradients(
     returns:  (output - baseline's output) times the mean gradient, summed over channels; sums to target(picture) -
               target(baseline) where nothing leads around the layer. Prefix tokens stay those of the picture
     """
-    nodes, weights = _rule(steps)
+    nodes, weights = quadrature(steps)
     output = evidence.activation(layer)
     start = evidence.at(evidence.fill(baseline)).activation(layer)
-    points = (start + node * (output - start) for node in nodes)
-    mean = torch.zeros_like(output)
-    for weight, slope in zip(weights, evidence.layer_gradients_at(layer, points), strict=True):
-        mean += weight * slope
-    return ((output - start) * mean).sum(dim=1)
+    slopes = evidence.layer_gradients_at(layer, between(start, output, nodes))
+    return ((output - start) * averaged(weights, slopes)).sum(dim=1)
 
 
 @method(
@@ -156,27 +155,12 @@ def neuron_conductance(
     returns:  (picture - baseline) times the mean of the gradient that comes through those neurons. Over a partition of
               the neurons these maps sum to integrated gradients where nothing leads around the layer
     """
-    nodes, weights = _rule(steps)
+    nodes, weights = quadrature(steps)
     chosen = neuron_mask(evidence.activation(layer), channels, neurons)
-    way = evidence.inputs - evidence.fill(baseline)
-    mean = torch.zeros_like(way)
-    slopes = evidence.read_at(_way(evidence, baseline, nodes), lambda asked: through(asked, layer, chosen))
-    for weight, slope in zip(weights, slopes, strict=True):
-        mean += weight * slope
-    return way * mean
+    start = evidence.fill(baseline)
+    slopes = evidence.read_at(between(start, evidence.inputs, nodes), lambda asked: through(asked, layer, chosen))
+    return (evidence.inputs - start) * averaged(weights, slopes)
 
 
 def _both(evidence: Evidence, layer: Layer) -> Float[Tensor, "batch two_channels h w"]:
     return torch.cat([evidence.gradient(layer), evidence.activation(layer)], dim=1)
-
-
-def _rule(points: int) -> tuple[list[float], list[float]]:
-    """Nodes in 0..1 of the Gauss-Legendre rule, ascending, and their weights, which sum to 1."""
-    nodes, weights = np.polynomial.legendre.leggauss(points)
-    return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()
-
-
-def _way(evidence: Evidence, baseline: str, nodes: Sequence[float]) -> Iterator[Float[Tensor, "batch c height width"]]:
-    start = evidence.fill(baseline)
-    for node in nodes:
-        yield start + node * (evidence.inputs - start)

@@ -26,13 +26,19 @@ _CELLS = 28 * 28  # of the published mask, of which the penalties are sums
 
 def as_probability(evidence: Evidence) -> Evidence:
     """The same question with classes and texts read as probabilities, 0 to 1; other targets as they are."""
+    return _reading(evidence, Probability)
+
+
+def _reading(evidence: Evidence, read: Callable[[int, str], Target]) -> Evidence:
+    """The same question with classes and texts read another way; other targets, and bare outputs, as they are."""
     activation = evidence.model.activation
 
-    def read(target: Target) -> Target:
-        known = isinstance(target, (Class, Text)) and isinstance(target.index, int)
-        return Probability(target.index, activation) if known and activation != "none" else target  # type: ignore[union-attr,arg-type]
+    def other(target: Target) -> Target:
+        if activation == "none" or not isinstance(target, (Class, Text)) or not isinstance(target.index, int):
+            return target
+        return read(target.index, activation)
 
-    return evidence.asking([read(target) for target in evidence.targets])
+    return evidence.asking([other(target) for target in evidence.targets])
 
 
 def _descent(*, updates: int = 300, **_: Any) -> float:
@@ -251,13 +257,7 @@ def fido(
 
 
 def _as_log_odds(evidence: Evidence) -> Evidence:
-    activation = evidence.model.activation
-
-    def read(target: Target) -> Target:
-        known = isinstance(target, (Class, Text)) and isinstance(target.index, int)
-        return Call(_log_odds(target.index, activation), "log odds") if known and activation != "none" else target  # type: ignore[union-attr,arg-type]
-
-    return evidence.asking([read(target) for target in evidence.targets])
+    return _reading(evidence, lambda index, activation: Call(_log_odds(index, activation), "log odds"))
 
 
 @cache  # the same class gives the same function, so that pictures of one class are read together

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat, tee
 from typing import Any
 
@@ -79,12 +80,12 @@ def integrated_gradients(
     """
     start = evidence.fill(baseline)
     shared = difference(evidence, baseline)
-    values = _integral(evidence, start, steps)
+    values = path_integral(evidence, start, steps)
     wide = _gap(values, shared) > tolerance
     while wide.any() and 2 * steps <= most_steps:
         steps *= 2
         # Pictures that were close enough keep their map, so that it does not depend on their neighbours in the batch.
-        values = torch.where(wide[:, None, None, None], _integral(evidence, start, steps), values)
+        values = torch.where(wide[:, None, None, None], path_integral(evidence, start, steps), values)
         wide = _gap(values, shared) > tolerance
     note_gap(evidence, values, shared, "Integrated gradients", f"with {steps} steps; raise `most_steps`")
     return values
@@ -167,19 +168,32 @@ def starts_of(evidence: Evidence, references: Tensor | None) -> list[Tensor]:
     return [one.expand_as(evidence.inputs) for one in references.to(evidence.inputs)[:, None]]
 
 
-def _integral(evidence: Evidence, start: Tensor, steps: int) -> Tensor:
+def path_integral(evidence: Evidence, start: Tensor, steps: int) -> Float[Tensor, "batch channel height width"]:
     """(x - b) times the integral over a of the gradient at b + a (x - b)."""
-    nodes, weights = np.polynomial.legendre.leggauss(steps)  # on -1..1
-    way = evidence.inputs - start
+    nodes, weights = quadrature(steps)
+    return (evidence.inputs - start) * averaged(weights, evidence.gradients_at(between(start, evidence.inputs, nodes)))
 
-    def points() -> Iterator[Tensor]:
-        for node in nodes:
-            yield start + float(node + 1) / 2 * way
 
-    mean = torch.zeros_like(way)
-    for weight, slope in zip(weights, evidence.gradients_at(points()), strict=True):
-        mean += float(weight) / 2 * slope
-    return way * mean
+def quadrature(points: int) -> tuple[list[float], list[float]]:
+    """Nodes in 0..1 of the Gauss-Legendre rule, ascending, and their weights, which sum to 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(points)
+    return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()
+
+
+def between(start: Tensor, end: Tensor, nodes: Iterable[float]) -> Iterator[Tensor]:
+    """The points that lie these parts of the straight way behind its start."""
+    way = end - start
+    for node in nodes:
+        yield start + node * way
+
+
+def averaged(weights: Sequence[float], slopes: Iterable[Tensor]) -> Tensor:
+    """The weighted sum, holding one of them at a time."""
+    pairs = zip(weights, slopes, strict=True)
+    total = operator.mul(*next(pairs))
+    for weight, slope in pairs:
+        total += weight * slope
+    return total
 
 
 def difference(evidence: Evidence, baseline: str) -> Float[Tensor, "batch"]:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pellucid.attribution.paths import path_integral
 from pellucid.engine import Evidence
 from pellucid.images import superpixels
 from pellucid.images.baselines import blur
@@ -35,24 +35,14 @@ def xrai(evidence: Evidence, *, steps: int = 100) -> Float[Tensor, "batch height
     steps:   points on each of the two paths, one gradient each
     returns: on every pixel the mean attribution of what the region added when it was taken
     """
-    attribution = torch.stack([_path_integral(evidence, kind, steps) for kind in ("black", "white")]).mean(dim=0)
+    attribution = torch.stack(
+        [path_integral(evidence, evidence.fill(kind), steps) for kind in ("black", "white")]
+    ).mean(dim=0)
     painted = [
         ranked_regions(one, superpixels.by_edges(picture, _SCALES, preprocess=evidence.preprocess)).values
         for one, picture in zip(attribution.amax(dim=1).cpu(), evidence.inputs.cpu(), strict=True)
     ]
     return torch.stack(painted).to(evidence.inputs)
-
-
-def _path_integral(evidence: Evidence, baseline: str, steps: int) -> Float[Tensor, "batch 3 height width"]:
-    """Integrated gradients from one baseline, by the Gauss-Legendre rule."""
-    nodes, weights = np.polynomial.legendre.leggauss(steps)  # on -1..1
-    start = evidence.fill(baseline)
-    way = evidence.inputs - start
-    points = (start + float(node + 1) / 2 * way for node in nodes)
-    mean = torch.zeros_like(way)
-    for weight, slope in zip(weights, evidence.gradients_at(points), strict=True):
-        mean += float(weight) / 2 * slope
-    return way * mean
 
 
 _SEEN = 1_000_000  # pictures that the classifier is taken to have seen, in Laplace's correction

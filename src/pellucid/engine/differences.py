@@ -9,14 +9,16 @@ the two halves of one batch. The rescale rule gives activations their multiplier
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pellucid.engine.relevance import AS_GRADIENTS, MATRIX, PRODUCTS, QUOTIENTS, reads, tensors_in
+from pellucid import hooks
+from pellucid.engine import norms
+from pellucid.engine.operations import AS_GRADIENTS, LENGTHS, MATRIX, PRODUCTS, QUOTIENTS, Watching, reads
 from pellucid.errors import MethodUnavailable
 
 _CLOSE = 1e-6  # a difference below this is none: the slope stands in
@@ -32,7 +34,8 @@ class _Bent(torch.autograd.Function):
         return function(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
         (x,) = ctx.saved_tensors
         return gradient * _multiplier(ctx.function, x), None
 
@@ -47,7 +50,8 @@ class _Product(torch.autograd.Function):
         return product(one, other)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
         one, other = (_mean(tensor).requires_grad_() for tensor in ctx.saved_tensors)
         with torch.enable_grad():
             first, second = torch.autograd.grad(ctx.product(one, other), (one, other), gradient)
@@ -64,7 +68,8 @@ class _Largest(torch.autograd.Function):
         return pool(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
         (x,) = ctx.saved_tensors
         now, before = x.detach().chunk(2)
         found, natural = [], None
@@ -82,26 +87,13 @@ class _Largest(torch.autograd.Function):
         return torch.cat([shared, torch.zeros_like(shared)]), None
 
 
-class Differences:
+class Differences(Watching):
     """Gives what a model runs the backward of multipliers; the batch is pictures, then as many references."""
 
-    def __init__(self) -> None:
-        self._on = False
-
-    def begin(self, _leaf: Tensor) -> None:
-        """From here on the model runs."""
-        self._on = True
-
-    def end(self) -> None:
-        """The model has answered."""
-        self._on = False
-
-    def watch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Runs what the model asks of torch, with the backward of multipliers; for `hooks.functions`."""
-        reading = [tensor for tensor in tensors_in((args, kwargs)) if reads(tensor)]
-        if not self._on or not reading or not torch.is_grad_enabled():
-            return func(*args, **kwargs)
-        name = str(getattr(func, "__name__", func))
+    def run(
+        self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], reading: Sequence[Tensor]
+    ) -> Any:
+        """Runs an operation with the backward of multipliers."""
         handler = _HANDLERS.get(func) or _NAMED.get(name)
         if handler is not None:
             return handler(func, name, args, kwargs)
@@ -126,11 +118,8 @@ def _mean(tensor: Tensor) -> Tensor:
 
 
 def _multiplier(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    with torch.enable_grad():
-        leaf = x.detach().clone().requires_grad_()
-        value = function(leaf)
-        (slope,) = torch.autograd.grad(value.sum(), leaf)
-    (x1, x0), (y1, y0) = leaf.detach().chunk(2), value.detach().chunk(2)
+    value, slope = hooks.traced(function, x)
+    (x1, x0), (y1, y0) = x.detach().chunk(2), value.chunk(2)
     apart = x1 - x0
     ratio = torch.where(apart.abs() > _CLOSE, (y1 - y0) / apart, slope.chunk(2)[0])
     return torch.cat([ratio, ratio])
@@ -182,32 +171,6 @@ def _softmax(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Tensor:
     return _Product.apply(raised, inverse.expand_as(raised), torch.mul)
 
 
-def _layer_norm(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Tensor:
-    given: dict[str, Any] = {"eps": 1e-5, **dict(zip(("input", "shape", "weight", "bias", "eps"), args, strict=False))}
-    given |= {("shape" if key == "normalized_shape" else key): value for key, value in kwargs.items()}
-    dims = tuple(range(-len(given["shape"]), 0))
-    x = given["input"]
-    return _affine(_normed(x - x.mean(dim=dims, keepdim=True), dims, float(given["eps"])), given)
-
-
-def _rms_norm(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Tensor:
-    given: dict[str, Any] = dict(zip(("input", "shape", "weight", "eps"), args, strict=False))
-    given |= {("shape" if key == "normalized_shape" else key): value for key, value in kwargs.items()}
-    x, eps = given["input"], given.get("eps")
-    eps = torch.finfo(x.dtype).eps if eps is None else float(eps)
-    return _affine(_normed(x, tuple(range(-len(given["shape"]), 0)), eps), given)
-
-
-def _group_norm(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Tensor:
-    names = ("input", "num_groups", "weight", "bias", "eps")
-    given: dict[str, Any] = {"eps": 1e-5, **dict(zip(names, args, strict=False)), **kwargs}
-    x = given["input"]
-    parts = x.unflatten(1, (int(given["num_groups"]), -1)).flatten(2)
-    found = _normed(parts - parts.mean(dim=2, keepdim=True), (2,), float(given["eps"])).view_as(x)
-    shape = (1, -1, *[1] * (x.ndim - 2))
-    return _affine(found, {key: None if given.get(key) is None else given[key].view(shape) for key in names[2:4]})
-
-
 def _unit(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Tensor:
     given: dict[str, Any] = {"p": 2.0, "dim": 1, "eps": 1e-12}
     given |= dict(zip(("input", "p", "dim", "eps"), args, strict=False)) | kwargs
@@ -227,17 +190,18 @@ def _length(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Tensor:
     return _Bent.apply(total, torch.sqrt)
 
 
+def _norm(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Tensor:
+    x, rest = (args[0], args[1:]) if args else (kwargs.pop("input"), ())
+    return _NORMS[func](x, *rest, **kwargs)
+
+
 def _normed(centred: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
     spread = _Bent.apply(centred, torch.square).mean(dim=dims, keepdim=True)
     scale = _Bent.apply(spread, lambda value: (value + eps).rsqrt())
     return _Product.apply(centred, scale.expand_as(centred), torch.mul)
 
 
-def _affine(values: Tensor, given: Mapping[str, Any]) -> Tensor:
-    values = values if given.get("weight") is None else values * given["weight"]
-    return values if given.get("bias") is None else values + given["bias"]
-
-
+_NORMS = norms.written_out(_normed)
 _OUT_OF_PLACE: Mapping[str, Any] = {
     "relu_": torch.relu, "clamp_": torch.clamp, "clamp_min_": torch.clamp_min, "hardtanh_": functional.hardtanh,
     "leaky_relu_": functional.leaky_relu, "elu_": functional.elu, "celu_": functional.celu, "selu_": functional.selu,
@@ -258,10 +222,10 @@ _NAMED: Mapping[str, Callable[..., Tensor]] = {
 }  # fmt: skip
 _HANDLERS: Mapping[Any, Callable[..., Tensor]] = {
     **dict.fromkeys((torch.softmax, Tensor.softmax, functional.softmax), _softmax),
-    functional.layer_norm: _layer_norm, functional.rms_norm: _rms_norm, functional.group_norm: _group_norm,
+    **dict.fromkeys(_NORMS, _norm),
     functional.normalize: _unit,
 }  # fmt: skip
 # What is linear in what varies, whose gradient is its multiplier.
-_STRAIGHT = (AS_GRADIENTS - _BENT - set(_NAMED) - {"norm", "vector_norm", "linalg_vector_norm", "var", "std", "prelu",
-             "topk", "sort", "maximum", "minimum"}) | {"linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
-             "conv_transpose2d", "conv_transpose3d", "batch_norm"}  # fmt: skip
+_STRAIGHT = (AS_GRADIENTS - _BENT - set(_NAMED) - LENGTHS - {"prelu", "topk", "sort", "maximum", "minimum"}) | {
+    "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "batch_norm",
+}  # fmt: skip

@@ -156,11 +156,7 @@ class Evidence:
             recording = self._recorded(Wanted(gradients=True, inputs=True))
             return self._natural(recording, recording.leaf).float()
         if rule not in self._by_rule:
-            wanted = Wanted(gradients=True, inputs=True, rules=True)
-            recording = self._recorded(wanted)
-            if recording.wanted.relevance and rule == "resampled":  # the two change the same convolutions
-                recording = record(self.model, self.inputs, self.targets, wanted, self._edits)
-                self.passes.add(forwards=1)
+            recording = self._recorded(Wanted(gradients=True, inputs=True, rules=True))
             self._check_rule(recording, rule)
             (found,) = gradients(recording, [recording.leaf], rule)
             self.passes.add(backwards=1)

@@ -64,7 +64,7 @@ def _turned(recording: Recording, output: Tensor) -> Tensor:
             if slope is None or not slope.requires_grad:
                 return torch.zeros_like(output)
             turned = torch.autograd.grad(slope, [output], grad_outputs=output.detach(), allow_unused=True)
-        except (RuntimeError, NotImplementedError) as error:
+        except RuntimeError as error:
             if "derivative" not in str(error):
                 raise
             reason = f"an operation of it cannot be differentiated twice ({str(error).splitlines()[0]})."

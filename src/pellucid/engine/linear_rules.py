@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 TINY = 1e-6  # keeps denominators from zero
+Bounds = tuple[Tensor, Tensor]
+"""The least and the greatest value that a picture's numbers can take."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Linear:
     forward: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     back: Callable[[Tensor, Tensor, Tensor], Tensor]
     channel: int = 0  # axis of the weight that counts what comes out
+    plainly: Callable[[Tensor, Tensor], Tensor] | None = None  # (gradient, x), where a gradient goes back another way
+
+    def plain(self, gradient: Tensor, x: Tensor) -> Tensor:
+        """The gradient in x, by what rule gradients follow."""
+        return self.back(gradient, self.weight, x) if self.plainly is None else self.plainly(gradient, x)
 
     def merged(self, slope: Tensor, shift: Tensor) -> Linear:
         """Followed by a normalisation with fixed statistics: slope * z + shift, per channel."""
@@ -53,7 +60,7 @@ class Arrived:
     x: Tensor
     z: Tensor
     gradient: Tensor
-    bounds: tuple[Tensor, Tensor] | None = None
+    bounds: Bounds | None = None
 
     @property
     def relevance(self) -> Tensor:

@@ -151,11 +151,8 @@ def record(
         leaf = leaf.clone().requires_grad_() if rooted else leaf
         # A first in-place operation of the model must not meet a leaf.
         with hooks.operations(tape.watch) if tape else nullcontext():
-            if watching is not None:
-                watching.begin(leaf)
-            raw = model.guarded(_size(inputs), lambda: model.run(leaf.clone()))
-            if watching is not None:
-                watching.end()
+            with nullcontext() if watching is None else watching.over(leaf):
+                raw = model.guarded(_size(inputs), lambda: model.run(leaf.clone()))
             outputs = reader.read(raw, len(inputs))
         resolved = settled(targets, outputs)
         scores = score(resolved, outputs, lambda name: to_grid(kept[layers[name].name], layers[name]).float())

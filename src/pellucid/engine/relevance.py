@@ -9,20 +9,34 @@ refused by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from pellucid import hooks
 from pellucid.engine import linear_rules as rules
-from pellucid.engine.linear_rules import Arrived, Linear, LinearRule
+from pellucid.engine import norms
+from pellucid.engine.linear_rules import Arrived, Bounds, Linear, LinearRule
+from pellucid.engine.operations import (
+    AFFINE,
+    AS_GRADIENTS,
+    COPIES,
+    LENGTHS,
+    MATRIX,
+    PRODUCTS,
+    QUOTIENTS,
+    Watching,
+    reads,
+)
 from pellucid.errors import MethodUnavailable
-from pellucid.hooks import BackwardRule
+from pellucid.hooks import BackwardRule, Walk
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Composite:
 
 
 COMPOSITES: Mapping[str, Composite] = {
-    "zero": Composite(rules.zero, rules.zero, attention=0.5),
+    "zero": Composite(rules.zero, rules.zero),
     "epsilon": Composite(rules.epsilon, rules.epsilon),
     "epsilon_plus": Composite(rules.epsilon, rules.z_plus),
     "epsilon_plus_flat": Composite(rules.epsilon, rules.z_plus, rules.flat),
@@ -93,7 +107,7 @@ class _Weighted(torch.autograd.Function):
     """A linear operation whose backward follows the rule in force at that moment."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, linear: Linear, first: _First | None, mode: Relevance) -> Tensor:
+    def forward(ctx: Any, x: Tensor, linear: Linear, first: Bounds | None, mode: Relevance) -> Tensor:
         ctx.set_materialize_grads(False)
         z = linear.forward(x, linear.weight, linear.bias)
         ctx.save_for_backward(x)
@@ -102,12 +116,13 @@ class _Weighted(torch.autograd.Function):
         return z
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
         if gradient is None:  # a batch norm behind it was merged with it
             return None, None, None, None
         (x,) = ctx.saved_tensors
         if not ctx.mode.rule.relevance:
-            return ctx.linear.back(gradient, ctx.linear.weight, x), None, None, None
+            return ctx.linear.plain(gradient, x), None, None, None
         return _shared(Arrived(ctx.linear, x, ctx.z, gradient), ctx.first, ctx.mode.ledger), None, None, None
 
 
@@ -117,7 +132,7 @@ class _Normalised(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, before: Tensor, norm: Callable[[Tensor], Tensor], slope: Tensor, linear: Linear,
-        first: _First | None, mode: Relevance,
+        first: Bounds | None, mode: Relevance,
     ) -> Tensor:  # fmt: skip
         ctx.set_materialize_grads(False)
         z = norm(before)
@@ -126,7 +141,8 @@ class _Normalised(torch.autograd.Function):
         return z
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
         nothing = (None,) * 5
         if gradient is None:
             return None, None, *nothing
@@ -148,7 +164,8 @@ class _Fixed(torch.autograd.Function):
         return plain(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
         (x,) = ctx.saved_tensors
         function = ctx.frozen if ctx.mode.rule.relevance else ctx.plain
         with torch.enable_grad():
@@ -166,20 +183,13 @@ class _Scaled(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
         factor = ctx.factor(ctx.mode.ledger.composite) if ctx.mode.rule.relevance else 1.0
         return gradient if factor == 1.0 else gradient * factor, None, None
 
 
-@dataclass(frozen=True)
-class _First:
-    """What is known where an operation reads the picture itself: the ends of its values' range."""
-
-    low: Tensor
-    high: Tensor
-
-
-def _shared(arrived: Arrived, first: _First | None, ledger: Ledger) -> Tensor | None:
+def _shared(arrived: Arrived, first: Bounds | None, ledger: Ledger) -> Tensor | None:
     """By the rule of the composite; what belongs to the picture goes to the ledger instead of further back."""
     composite, kept = ledger.composite, arrived.gradient.dtype
     if kept in (torch.bfloat16, torch.float16):  # shares are differences of what was added up
@@ -191,7 +201,7 @@ def _shared(arrived: Arrived, first: _First | None, ledger: Ledger) -> Tensor | 
         passed = arrived.x * handed
     else:
         rule = composite.first or kind
-        there = replace(arrived, bounds=(first.low, first.high))
+        there = replace(arrived, bounds=first)
         passed = rule(there) if rule in rules.FOR_PICTURES else arrived.x * rule(there)
         ledger.deliver(passed.float())
     ledger.flows.append(Flow(arrived.linear.name, _sum(arrived.relevance), _sum(passed)))
@@ -202,31 +212,29 @@ def _sum(values: Tensor) -> Tensor:
     return values.detach().float().flatten(1).sum(dim=1)
 
 
-class Relevance:
+class Relevance(Watching):
     """Sees what a model runs and gives each operation the backward that relevance asks for."""
 
     def __init__(self, rule: BackwardRule, bounds: tuple[Tensor, Tensor]) -> None:
-        self.rule, self.ledger, self.bounds, self._on = rule, Ledger(), bounds, False
-        self._pictures: Any = WeakTensorKeyDictionary()  # the picture, also shifted and scaled -> _First
-        self._linear: Any = WeakTensorKeyDictionary()  # what came out of a linear operation -> (x, Linear, _First)
+        super().__init__()
+        self.rule, self.ledger, self.bounds = rule, Ledger(), bounds
+        self._pictures: Any = WeakTensorKeyDictionary()  # the picture, also shifted and scaled -> the ends of its range
+        # What came out of a linear operation -> (x, Linear, ends or None).
+        self._linear: Any = WeakTensorKeyDictionary()
         self._gates: Any = WeakTensorKeyDictionary()  # what came out of a sigmoid or softmax -> its name
 
-    def begin(self, leaf: Tensor) -> None:
-        """The picture that relevance goes back to."""
+    @contextmanager
+    def over(self, leaf: Tensor) -> Iterator[None]:
         low, high = self.bounds
-        self._pictures[leaf] = _First(low.to(leaf), high.to(leaf))
-        self._shape, self._on = leaf.shape, True
+        self._pictures[leaf] = low.to(leaf), high.to(leaf)
+        self._shape = leaf.shape
+        with super().over(leaf):
+            yield
 
-    def end(self) -> None:
-        """The model has answered; what its answer is read by hands back as a gradient does."""
-        self._on = False
-
-    def watch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Runs what the model asks of torch, with the backward that relevance asks for; for `hooks.functions`."""
-        reading = [tensor for tensor in tensors_in((args, kwargs)) if reads(tensor)]
-        if not self._on or not reading or not torch.is_grad_enabled():
-            return func(*args, **kwargs)
-        name = str(getattr(func, "__name__", func))
+    def run(
+        self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], reading: Sequence[Tensor]
+    ) -> Any:
+        """Runs an operation with the backward that relevance asks for."""
         if _writes(name, args, kwargs):
             for table in (self._linear, self._gates):
                 table.pop(reading[0], None)
@@ -244,7 +252,7 @@ class Relevance:
             )  # fmt: skip
         answer = func(*args, **kwargs)
         if isinstance(answer, Tensor):
-            if name in _LENGTHS:
+            if name in LENGTHS:
                 self._gates[answer] = "gate"
             self._follow(func, name, args, kwargs, answer, reading)
         return answer
@@ -270,12 +278,18 @@ class Relevance:
         stride, dilation = _each(given.get("stride", 1), sides), _each(given.get("dilation", 1), sides)
         padding, padded = given.get("padding", 0), given["input"]
         if isinstance(padding, str):
-            padded, padding = _padded(padded, padding, given["weight"].shape[2:], stride, dilation)
-        shape = (stride, _each(padding, sides), dilation, turned, _each(given.get("output_padding", 0), sides),
-                 int(given.get("groups", 1)))  # fmt: skip
+            padded, padding = _padded(padded, padding, given["weight"].shape[2:], dilation)
+        groups = int(given.get("groups", 1))
+        shape = (
+            stride, _each(padding, sides), dilation, turned, _each(given.get("output_padding", 0), sides), groups,
+        )  # fmt: skip
+        weight, plainly = given["weight"], None
+        if sides == 2 and not turned:  # which other rules change too
+            walk = Walk(tuple(stride), tuple(_each(padding, sides)), tuple(dilation), groups, self.rule)
+            plainly = lambda gradient, x: hooks.convolved_back(gradient, x, weight, walk)
         linear = Linear(
-            func.__name__, given["weight"], given.get("bias"), partial(_convolved, shape), partial(_handed_back, shape),
-            channel=1 if turned else 0,
+            func.__name__, weight, given.get("bias"), partial(_convolved, shape), partial(_handed_back, shape),
+            channel=1 if turned else 0, plainly=plainly,
         )  # fmt: skip
         return self._weighted(padded, linear)
 
@@ -358,19 +372,18 @@ class Relevance:
         source = args[0] if args and isinstance(args[0], Tensor) else None
         if source is None or len(reading) != 1:
             return
-        if name in _COPIES:
+        if name in COPIES:
             for table in (self._linear, self._gates):
                 if source in table:
                     table[answer] = table[source]
         known = self._pictures.get(source)
         if known is None or answer.shape != self._shape:
             return
-        if name in _COPIES:
+        if name in COPIES:
             self._pictures[answer] = known
-        elif name in _AFFINE:
-            rest = [*args[1:]]
-            ends = func(known.low, *rest, **kwargs), func(known.high, *rest, **kwargs)
-            self._pictures[answer] = _First(torch.minimum(*ends), torch.maximum(*ends))
+        elif name in AFFINE:
+            ends = [func(end, *args[1:], **kwargs) for end in known]
+            self._pictures[answer] = torch.minimum(*ends), torch.maximum(*ends)
 
 
 def _nothing(_: Composite) -> float:
@@ -386,60 +399,17 @@ def _half(_: Composite) -> float:
 
 
 def _ray(plain: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """x times what the activation made of each part of it; its slope where there is nothing to multiply."""
-
-    def run(x: Tensor) -> Tensor:
-        leaf = x.detach().clone().requires_grad_()
-        value = plain(leaf)
-        (slope,) = torch.autograd.grad(value.sum(), leaf)
-        return x * torch.where(leaf.abs() > rules.TINY, value / leaf, slope).detach()
-
-    return run
+    """x times what the activation made of each part of it."""
+    return lambda x: x * hooks.share(plain, x.detach())
 
 
-def _layer_norm(
-    x: Tensor, shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
-) -> Tensor:
-    centred = x - x.mean(dim=tuple(range(-len(shape), 0)), keepdim=True)
-    return _measured(centred, tuple(range(-len(shape), 0)), eps, weight)
+def _held(centred: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    """Over a deviation that is taken as it was found."""
+    return centred * (centred.detach().square().mean(dim=dims, keepdim=True) + eps).rsqrt()
 
 
-def _rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
-    return _measured(x, tuple(range(-len(shape), 0)), torch.finfo(x.dtype).eps if eps is None else eps, weight)
-
-
-def _group_norm(
-    x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
-) -> Tensor:
-    parts = x.unflatten(1, (groups, -1)).flatten(2)
-    found = _measured(parts - parts.mean(dim=2, keepdim=True), (2,), eps, None).view_as(x)
-    return found if weight is None else found * weight.view(1, -1, *[1] * (x.ndim - 2))
-
-
-def _normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None) -> Tensor:
+def _unit(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None) -> Tensor:
     return x / x.detach().norm(p, dim, keepdim=True).clamp(min=eps)
-
-
-def _measured(centred: Tensor, dims: tuple[int, ...], eps: float, weight: Tensor | None) -> Tensor:
-    scale = (centred.detach().square().mean(dim=dims, keepdim=True) + eps).rsqrt()
-    return centred * scale if weight is None else centred * scale * weight
-
-
-def reads(tensor: Tensor) -> bool:
-    """Whether it depends on the picture: weights are frozen while a pass is recorded."""
-    return tensor.requires_grad and not isinstance(tensor, nn.Parameter)
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Every tensor among an operation's arguments."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for entry in value:
-            yield from tensors_in(entry)
-    elif isinstance(value, dict):
-        for entry in value.values():
-            yield from tensors_in(entry)
 
 
 def _writes(name: str, args: Any, kwargs: Mapping[str, Any]) -> bool:
@@ -472,11 +442,8 @@ def _each(value: Any, sides: int) -> list[int]:
     return [int(value)] * sides if isinstance(value, int) else [int(side) for side in value] * (sides // len(value))
 
 
-def _padded(
-    x: Tensor, padding: str, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
-) -> tuple[Tensor, int | list[int]]:
-    """`same` and `valid` in numbers; where the sides differ the picture itself is padded."""
-    del stride  # torch takes `same` only without one
+def _padded(x: Tensor, padding: str, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[Tensor, int | list[int]]:
+    """`same`, which torch takes without a stride only, and `valid` in numbers; uneven sides pad the picture itself."""
     if padding == "valid":
         return x, 0
     whole = [step * (side - 1) for side, step in zip(kernel, dilation, strict=True)]
@@ -485,10 +452,7 @@ def _padded(
     return functional.pad(x, [part for side in reversed(whole) for part in (side // 2, side - side // 2)]), 0
 
 
-_FROZEN: Mapping[Any, Callable[..., Tensor]] = {
-    functional.layer_norm: _layer_norm, torch.layer_norm: _layer_norm, functional.group_norm: _group_norm,
-    torch.group_norm: _group_norm, functional.rms_norm: _rms_norm, functional.normalize: _normalize,
-}  # fmt: skip
+_FROZEN: Mapping[Any, Callable[..., Tensor]] = {**norms.written_out(_held), functional.normalize: _unit}
 _HANDLERS: Mapping[Any, Callable[..., Tensor]] = {
     functional.linear: Relevance.linear,
     **dict.fromkeys((torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d,
@@ -499,34 +463,4 @@ _HANDLERS: Mapping[Any, Callable[..., Tensor]] = {
                      Tensor.softmax, functional.softmax), Relevance.gate),
     **dict.fromkeys((torch.tanh, Tensor.tanh, functional.tanh, functional.softsign, functional.hardtanh),
                     Relevance.through),
-}  # fmt: skip
-MATRIX = {"matmul", "__matmul__", "__rmatmul__", "bmm"}
-PRODUCTS = {*MATRIX, "mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply", "einsum", "addcmul"}
-QUOTIENTS = {"div", "div_", "__truediv__", "__itruediv__", "true_divide", "divide"}
-_COPIES = {"clone", "contiguous", "to", "float", "double", "half", "bfloat16", "type", "type_as", "dropout", "identity",
-           "alias", "detach", "view_as", "reshape_as"}  # fmt: skip
-_AFFINE = {"sub", "__sub__", "add", "__add__", "__radd__", "mul", "__mul__", "__rmul__", "div", "__truediv__",
-           "sub_", "add_", "mul_", "div_", "__isub__", "__iadd__", "__imul__", "__itruediv__"}  # fmt: skip
-# By these a norm written out divides or multiplies; they only say how much passes.
-_LENGTHS = {"norm", "vector_norm", "linalg_vector_norm", "var", "std", "sqrt", "rsqrt", "reciprocal"}
-# What hands relevance on as it does a gradient: views, sums, pools, rectifiers and other activations (whose backward
-# `hooks` changes), and what only asks about a tensor.
-AS_GRADIENTS = {
-    *_COPIES, *_AFFINE, "__rsub__", "rsub", "neg", "__neg__", "__get__", "size", "dim", "numel", "stride",
-    "ndimension", "is_floating_point", "is_complex", "data_ptr", "is_contiguous", "requires_grad_", "storage_offset",
-    "__len__", "__bool__", "is_nested", "get_device", "element_size", "view", "reshape", "flatten", "unflatten",
-    "permute", "transpose", "transpose_", "t", "movedim", "moveaxis", "swapaxes", "swapdims", "squeeze", "squeeze_",
-    "unsqueeze", "unsqueeze_", "expand", "expand_as", "broadcast_to", "repeat", "repeat_interleave", "tile", "cat",
-    "concat", "concatenate", "stack", "hstack", "vstack", "split", "chunk", "tensor_split", "unbind", "narrow",
-    "select", "__getitem__", "index_select", "take_along_dim", "gather", "roll", "pad", "flip", "fliplr", "flipud",
-    "rot90", "unfold", "fold", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle",
-    "masked_fill", "masked_fill_", "masked_select", "where", "tril", "triu", "mean", "sum", "cumsum", "diagonal",
-    "trace", "amax", "max", "topk", "sort", "max_pool1d", "max_pool2d", "max_pool3d",
-    "adaptive_max_pool1d", "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "boolean_dispatch", "fn", "interpolate", "upsample", "dropout1d",
-    "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout", "drop_path", "relu", "relu_", "relu6", "leaky_relu",
-    "leaky_relu_", "clamp", "clamp_", "clamp_min", "clamp_min_", "hardtanh_", "gelu", "silu", "hardswish", "mish",
-    "elu", "elu_", "selu", "celu", "softplus", "prelu", "maximum", "minimum", "addmm", "baddbmm", "isfinite", "isnan",
-    "any", "all", "equal", "item", "tolist", "cpu", "numpy", "new_zeros", "new_ones", "new_full", "new_empty",
-    "new_tensor", "zeros_like", "ones_like", "full_like", "empty_like", *_LENGTHS, "pow", "__pow__", "square",
 }  # fmt: skip

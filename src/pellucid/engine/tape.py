@@ -18,6 +18,7 @@ from torch._ops import OpOverload
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pellucid import hooks
+from pellucid.engine.operations import tensors_in
 
 _FLOPS_PER_BYTE = 5  # what one core multiplies and adds while it moves a byte: 50 GFLOP/s, 10 GB/s
 
@@ -107,7 +108,7 @@ class Tape:
         if not isinstance(operation, OpOverload):
             self.refusal = f"it runs {operation}, which is no plain operation"
             return operation(*args, **kwargs)
-        tensors = list(_tensors([*args, *kwargs.values()]))
+        tensors = list(tensors_in([*args, *kwargs.values()]))
         written = hooks.written(operation, args, kwargs)
         self._keep_what_is_held(written)
         depends = any(tensor in self._slots for tensor in tensors)
@@ -338,14 +339,6 @@ def _slots_in(value: Any) -> Iterator[int]:
 # -- reading operations ---------------------------------------------------------------------------------------------
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for entry in value:
-            yield from _tensors(entry)
-
-
 def _place(tensor: Tensor) -> int:
     """Which memory the tensor lies in; 0 where it is not dense."""
     return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else 0
@@ -364,7 +357,7 @@ def _by_position(tensors: Sequence[Tensor]) -> bool:
 def _work(operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], answer: Any) -> float:
     """Floating point operations, and bytes moved in their terms; weights are not counted, many pictures share them."""
     count = _FLOPS.get(str(getattr(operation, "overloadpacket", "")).removeprefix("aten."))
-    moved = [entry for entry in _tensors([*args, *kwargs.values(), answer]) if not isinstance(entry, nn.Parameter)]
+    moved = [entry for entry in tensors_in([*args, *kwargs.values(), answer]) if not isinstance(entry, nn.Parameter)]
     size = sum(entry.numel() * entry.element_size() for entry in moved)
     return (count(args, answer) if count else 0) + _FLOPS_PER_BYTE * size
 
