@@ -4,8 +4,9 @@
     make docs ARGS="--without-pictures"    the words alone, in a second
 
 Pages are Markdown: docs/*.md, docs/methods/*.md, docs/metrics/*.md and the three of the project itself. Every method's
-card gets a picture made here by running the method on a rendered scene with a shipped model, and every measure's card
-the values it gives to maps that are known. A link that leads nowhere fails the build.
+card gets pictures made here by running the method: on a rendered scene with a shipped model, and on a photograph with a
+classifier trained on photographs where it is defined for that. Every measure's card gets the values it gives to maps
+that are known. A link that leads nowhere fails the build.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment
 from markdown_it import MarkdownIt
@@ -26,12 +28,23 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import TextLexer, get_lexer_by_name
 from pygments.util import ClassNotFound
 
+if TYPE_CHECKING:
+    from pellucid.results.result import Result
+    from pellucid.subject import VisionModel
+
 ROOT = Path(__file__).parent.parent
 PROJECT_PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
-MODELS = ("testbed:cnn", "testbed:vit")  # the second for methods that read attention
+# The second for methods that read attention, the third for those of boxes, the last for those of films.
+MODELS = ("testbed:cnn", "testbed:vit", "testbed:detector", "testbed:clips")
 SCENE_SEED = 5
+_SCENE = (64, 64)
+PHOTOGRAPHED = "demo:efficientnet_lite0"
+PASSES = 1000  # that a map of a photograph may take; samplers run with what fits
 CHARTS = "charts"  # the folder of the pictures of measures without maps
 METRIC_MAPS = ("occlusion", "layer_cam", "gradient", "guided_backprop")  # beside the truth and the three controls
+
+Pictures = dict[str, dict[Path, str]]
+"""By card, its pictures and what they show it on."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shutil.rmtree(options.out)
     options.out.mkdir(parents=True)
     shutil.copytree(ROOT / "docs" / "images", options.out / "images")
-    pictures: dict[str, Path] = {}
+    pictures: Pictures = {}
     if not options.without_pictures:
         pictures = draw_methods([page.method for page in pages if page.method], options.out)
         pictures |= draw_metrics([page.metric for page in pages if page.metric], options.out)
@@ -79,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     dead = dead_links(options.out)
     for line in dead:
         print(line, file=sys.stderr)
-    print(f"{len(pages)} pages, {len(pictures)} pictures: {options.out / 'index.html'}")
+    print(f"{len(pages)} pages, {sum(map(len, pictures.values()))} pictures: {options.out / 'index.html'}")
     return 1 if dead else 0
 
 
@@ -96,16 +109,17 @@ def read_pages() -> list[Page]:
     return [_read(path) for path in sources]
 
 
-def render(page: Page, pages: Sequence[Page], pictures: dict[str, Path]) -> str:
-    """The page as one HTML file: styles inside, links to its sisters, the method's picture under the heading."""
+def render(page: Page, pages: Sequence[Page], pictures: Pictures) -> str:
+    """The page as one HTML file: styles inside, links to its sisters, the card's pictures under the heading."""
     body: str = _markdown().render(page.text)
     body = re.sub(r'href="(?!https?:)([^"#]*)\.md(#[^"]*)?"', _html_link, body)
     card = page.method or page.metric
     if card in pictures:
         up = "../" * (len(page.target.parts) - 1)
-        shows = "beside its control" if pictures[card].parent.name == CHARTS else "on a rendered scene"
-        picture = f'<img src="{up}{pictures[card]}" alt="{page.title} {shows}">'
-        body = body.replace("</h1>", f"</h1>\n<p>{picture}</p>", 1)
+        shown = "".join(
+            f'<p><img src="{up}{path}" alt="{page.title} {shows}"></p>' for path, shows in pictures[card].items()
+        )
+        body = body.replace("</h1>", f"</h1>\n{shown}", 1)
     up = "../" * (len(page.target.parts) - 1)
     return (
         Environment(autoescape=True, trim_blocks=True)
@@ -114,31 +128,56 @@ def render(page: Page, pages: Sequence[Page], pictures: dict[str, Path]) -> str:
     )
 
 
-def draw_methods(names: Sequence[str], site: Path) -> dict[str, Path]:
-    """One PNG per method, made by running it; the first shipped model for which the method is defined is used."""
+def draw_methods(names: Sequence[str], site: Path) -> Pictures:
+    """PNGs of every method, made by running it: on the first shipped model it is for, and on a photograph."""
     import pellucid as pl
-    from pellucid.errors import MethodUnavailable
+    from pellucid.registry import find_method
+    from pellucid.stories.contestants import fitted
+    from pellucid.stories.demo import photographs
+    from pellucid.stories.maps import why_not
 
     models = [pl.load(spec) for spec in MODELS]
-    frames = pl.testbed.scenes(SCENE_SEED, count=1).frames()
+    sizes = [model.input_size or _SCENE for model in models]
+    photographer = pl.load(PHOTOGRAPHED)
+    photograph = next(frame for frame in photographs() if frame.name == "cat")
+    size = photographer.input_size
+    assert size is not None
     folder = Path("methods") / "pictures"
     (site / folder).mkdir(parents=True)
-    drawn: dict[str, Path] = {}
+    drawn: Pictures = {}
     for name in names:
-        for model in models:
-            try:
-                heat = pl.attribute(model, frames, name)
-            except MethodUnavailable:
-                if model is models[-1]:
-                    raise
-                continue
-            heat.save(site / folder / f"{name}.png")
-            drawn[name] = folder / f"{name}.png"
-            break
+        method = find_method(name)
+        reasons = [why_not(model, method, size) for model, size in zip(models, sizes, strict=True)]
+        if None not in reasons:
+            raise RuntimeError(f"{name} is for no shipped model: {reasons}")
+        path = folder / f"{name}.png"
+        _of_scene(models[reasons.index(None)], name).save(site / path)
+        drawn[name] = {path: "on a rendered scene"}
+        if why_not(photographer, method, size) is None:
+            within = fitted(method, size, PASSES)
+            heat = pl.attribute(photographer, photograph, name, **(within.parameters if within else {}))
+            path = folder / f"{name}-photograph.png"
+            heat.save(site / path)
+            drawn[name][path] = "on a photograph"
     return drawn
 
 
-def draw_metrics(names: Sequence[str], site: Path) -> dict[str, Path]:
+def _of_scene(model: VisionModel, name: str) -> Result:
+    """What the method makes of a picture of the model's kind: a bird, a flock with its surest box, or a film."""
+    import pellucid as pl
+    from pellucid.stories.clips import watch
+    from pellucid.testbed.clips import clips
+
+    if model.frames > 1:
+        return watch(model, clips(SCENE_SEED, 1).tensor()[0], name)[name]
+    if model.places is None:
+        return pl.attribute(model, pl.testbed.scenes(SCENE_SEED, 1).frames(), name)
+    flock = pl.testbed.scenes(SCENE_SEED, 1, mode="flock", size=128).frames()
+    ((first, *_),) = model.finds(flock)
+    return pl.attribute(model, flock, name, target=[first])
+
+
+def draw_metrics(names: Sequence[str], site: Path) -> Pictures:
     """One PNG per measure: maps of one scene, from the truth itself to noise, with the value it gives to each."""
     import pellucid as pl
     from pellucid.canvas import painting
@@ -159,7 +198,7 @@ def draw_metrics(names: Sequence[str], site: Path) -> dict[str, Path]:
     plates = drawn_maps(part, 0, heats, subject.maps, side=side)
     folder = Path("metrics") / "pictures"
     (site / folder).mkdir(parents=True)
-    drawn: dict[str, Path] = {}
+    drawn: Pictures = {}
     for name in names:
         metric = metrics().get(name)
         if metric is None or metric.trains:  # measures of concepts, models or people: no map to show
@@ -177,21 +216,21 @@ def draw_metrics(names: Sequence[str], site: Path) -> dict[str, Path]:
         rows = [painting.row(cells[start : start + 5], 20) for start in range(0, len(cells), 5)]
         sheet = painting.column([painting.text(way, 30, 5 * side, lines=1), *rows], 26)
         (site / folder / f"{name}.png").write_bytes(painting.png(painting.framed(sheet, 32)))
-        drawn[name] = folder / f"{name}.png"
+        drawn[name] = {folder / f"{name}.png": "on a rendered scene"}
     return drawn
 
 
-def draw_measures(names: Sequence[str], site: Path) -> dict[str, Path]:
+def draw_measures(names: Sequence[str], site: Path) -> Pictures:
     """One PNG per measure without maps of one picture: on something known to be right, beside its control."""
     from measure_pictures import PICTURES, picture
 
     folder = Path("metrics") / CHARTS
     (site / folder).mkdir(parents=True)
-    drawn: dict[str, Path] = {}
+    drawn: Pictures = {}
     for name in names:
         if name in PICTURES:
             (site / folder / f"{name}.png").write_bytes(picture(name))
-            drawn[name] = folder / f"{name}.png"
+            drawn[name] = {folder / f"{name}.png": "beside its control"}
     return drawn
 
 

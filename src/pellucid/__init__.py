@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from pellucid.subject import VisionModel as VisionModel
     from pellucid.subject import load as load
     from pellucid.subject import wrap as wrap
+    from pellucid.values import Box as Box
     from pellucid.values import Call as Call
     from pellucid.values import Class as Class
     from pellucid.values import Contrast as Contrast
     from pellucid.values import Layer as Layer
+    from pellucid.values import Pixels as Pixels
     from pellucid.values import Predicted as Predicted
     from pellucid.values import Preprocess as Preprocess
     from pellucid.values import Probability as Probability
@@ -60,9 +62,9 @@ _HOMES = {
     "attribute": "stories.maps", "benchmark": "stories.contest", "evaluate": "stories.measure",
     "explain": "stories.picture",
     "VisionModel": "subject", "load": "subject", "wrap": "subject",
-    "Call": "values", "Class": "values", "Contrast": "values", "Layer": "values", "Predicted": "values",
-    "Preprocess": "values", "Probability": "values", "Region": "values", "Similar": "values", "Target": "values",
-    "Text": "values", "Unit": "values",
+    "Box": "values", "Call": "values", "Class": "values", "Contrast": "values", "Layer": "values", "Pixels": "values",
+    "Predicted": "values", "Preprocess": "values", "Probability": "values", "Region": "values", "Similar": "values",
+    "Target": "values", "Text": "values", "Unit": "values",
 }  # fmt: skip
 _ROOMS = ("testbed",)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -393,13 +393,41 @@ def switchable_rectifiers(rule: BackwardRule) -> Iterator[None]:
 # -- attention ------------------------------------------------------------------------------------------------------
 
 
-class _AttentionCapture(TorchFunctionMode):
-    """Turns fused attention into its plain formula, so that the probabilities exist, and hands them over."""
+class Attended(NamedTuple):
+    """One attention, inside the graph: what was compared, what was mixed, and what came out.
 
-    def __init__(self, on_attention: Callable[[Tensor], None]) -> None:
+    query, key: [batch head token channel], up to a factor; None where the model wrote their comparison in a way that is
+                not known here
+    value, output: [batch head token channel]
+    """
+
+    probabilities: Tensor
+    query: Tensor | None
+    key: Tensor | None
+    value: Tensor
+    output: Tensor
+
+    def detached(self) -> Attended:
+        """The same as float32, outside the graph."""
+        query, key = (None if part is None else part.detach().float() for part in (self.query, self.key))
+        value, output = self.value.detach().float(), self.output.detach().float()
+        return Attended(self.probabilities.detach().float(), query, key, value, output)
+
+
+OnAttention = Callable[[Attended], None]
+
+
+class _AttentionCapture(TorchFunctionMode):
+    """Turns fused attention into its plain formula, so that the probabilities exist, and hands them over.
+
+    as_one: numbers of the attentions, in order of execution, whose heads compare and mix as a single one
+    """
+
+    def __init__(self, on_attention: OnAttention, as_one: Collection[int] = ()) -> None:
         super().__init__()
-        self.on_attention = on_attention
-        self.candidates: dict[int, Tensor] = {}
+        self.on_attention, self.as_one, self.count = on_attention, as_one, 0
+        self.candidates: dict[int, tuple[Tensor, Tensor]] = {}  # a softmax and what it was of, by the softmax's id
+        self.compared: tuple[Tensor, Tensor, Tensor] | None = None  # likeness of query and key, and these two
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -407,15 +435,34 @@ class _AttentionCapture(TorchFunctionMode):
             return self._fused(*args, **kwargs)
         if func is functional.multi_head_attention_forward:
             return self._multi_head(args, kwargs)
-        if func in _SOFTMAX:
-            answer = func(*args, **kwargs)
-            if answer.ndim in (3, 4):
-                self.candidates[id(answer)] = answer
-            return answer
         if func in _PRODUCTS and args and id(args[0]) in self.candidates:
             # Probabilities are what multiplies the values from the left; other softmaxes never do.
-            self.on_attention(self.candidates.pop(id(args[0])))
-        return func(*args, **kwargs)
+            probabilities, likeness = self.candidates.pop(id(args[0]))
+            compared = self.compared if self.compared is not None and likeness is self.compared[0] else None
+            value = args[1] if len(args) > 1 else next(iter(kwargs.values()))
+            return self._mixed(likeness, probabilities, compared, value)
+        answer = func(*args, **kwargs)
+        if func in _SOFTMAX and answer.ndim in (3, 4):
+            self.candidates[id(answer)] = answer, args[0] if args else kwargs["input"]
+        elif func in _PRODUCTS and len(args) > 1 and answer.ndim == 4:
+            self.compared = answer, args[0], args[1].transpose(-2, -1)
+        elif self.compared is not None and func.__name__ in _CARRIES and args and args[0] is self.compared[0]:
+            self.compared = answer, *self.compared[1:]
+        return answer
+
+    def _mixed(
+        self, likeness: Tensor, probabilities: Tensor, compared: tuple[Tensor, Tensor, Tensor] | None, value: Tensor
+    ) -> Tensor:
+        """The values mixed by the probabilities, and all of it handed over."""
+        number, self.count = self.count, self.count + 1
+        if number in self.as_one and likeness.ndim == 4:
+            # Products of the joined channels are the sums of the heads'; their number is divided by as its root.
+            joined = likeness.sum(dim=1, keepdim=True) * likeness.shape[1] ** -0.5
+            probabilities = joined.softmax(dim=-1).expand_as(likeness)
+        output = probabilities @ value
+        _, query, key = compared or (None, None, None)
+        self.on_attention(Attended(probabilities, query, key, value, output))
+        return output
 
     def _fused(
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
@@ -432,26 +479,29 @@ class _AttentionCapture(TorchFunctionMode):
         if attn_mask is not None:
             masked = attn_mask.dtype == torch.bool
             likeness = likeness.masked_fill(~attn_mask, float("-inf")) if masked else likeness + attn_mask
-        probabilities = likeness.softmax(dim=-1)
-        self.on_attention(probabilities)
-        return probabilities @ value
+        return self._mixed(likeness, likeness.softmax(dim=-1), (likeness, query, key), value)
 
     def _multi_head(self, args: Any, kwargs: dict[str, Any]) -> Any:
         wanted, averaged = kwargs.get("need_weights", True), kwargs.get("average_attn_weights", True)
         kwargs["need_weights"] = False
-        seen: list[Tensor] = []
+        seen: list[Attended] = []
         # The copy does not ask again whether someone overrides it, which would lead straight back here.
-        with _AttentionCapture(seen.append):
+        with _AttentionCapture(seen.append, {0} if self.count in self.as_one else ()):
             output, _ = _multi_head_attention(*args, **kwargs)
-        for probabilities in seen:
-            self.on_attention(probabilities)
+        self.count += len(seen)
+        for attended in seen:
+            self.on_attention(attended)
         if not wanted:
             return output, None
-        return output, seen[0].mean(dim=1) if averaged else seen[0]
+        return output, seen[0].probabilities.mean(dim=1) if averaged else seen[0].probabilities
 
 
 _SOFTMAX = {torch.softmax, Tensor.softmax, functional.softmax}
 _PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm}
+# What models do to likenesses before the softmax; the rows and columns stay those of queries and keys.
+_CARRIES = {"mul", "__mul__", "__imul__", "mul_", "div", "__truediv__", "__itruediv__", "div_", "add", "__add__",
+            "__iadd__", "add_", "sub", "__sub__", "masked_fill", "masked_fill_", "float", "to",
+            "contiguous"}  # fmt: skip
 _multi_head_attention = types.FunctionType(
     functional.multi_head_attention_forward.__code__,
     {**vars(functional), "has_torch_function": lambda _tensors: False},
@@ -461,9 +511,12 @@ _multi_head_attention = types.FunctionType(
 
 
 @contextmanager
-def captured_attention(on_attention: Callable[[Tensor], None]) -> Iterator[None]:
-    """Calls `on_attention(probabilities)`, [batch head query key] inside the graph, in order of execution."""
-    with _AttentionCapture(on_attention):
+def captured_attention(on_attention: OnAttention, as_one: Collection[int] = ()) -> Iterator[None]:
+    """Calls `on_attention` of every attention, [batch head query key] inside the graph, in order of execution.
+
+    as_one: numbers of those, from 0, whose heads are to work as a single one: the model then answers otherwise
+    """
+    with _AttentionCapture(on_attention, as_one):
         yield
 
 

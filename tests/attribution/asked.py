@@ -15,6 +15,10 @@ QUICK: dict[str, dict[str, Any]] = {
     "occlusion": {"window": 12, "stride": 9},
     "refined_occlusion": {"window": 8, "closer": 10},
     "rise": {"masks": 30},
+    "time_rise": {"masks": 30},
+    "time_occlusion": {"window": 12, "stride": 9},
+    "d_rise": {"masks": 30},
+    "visual_precision_search": {"segments": 4},
     "lime": {"samples": 40, "segments": 16},
     "kernel_shap": {"samples": 40, "segments": 16},
     "sess": {"scales": 2},
@@ -30,6 +34,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "exact_shapley": {"segments": 4},
     "owen": {"segments": 5},
     "sobol": {"samples": 4, "grid": 3},
+    "eva": {"samples": 7, "grid": 2},
     "hsic": {"samples": 32, "grid": 3},
     "c_lime": {"samples": 40, "segments": 16},
     "xrai": {"steps": 3},
@@ -43,12 +48,15 @@ QUICK: dict[str, dict[str, Any]] = {
     "shearletx": {"updates": 3, "levels": 2},
 }
 # Their maps are differences of scores that may be a hundred times as large, so float32 leaves them fewer digits.
-DIFFERENCES = ("occlusion", "refined_occlusion", "kernel_shap", "lime", "ablation_cam", "exact_shapley", "owen",
+DIFFERENCES = ("occlusion", "eva", "time_occlusion", "time_rise", "refined_occlusion", "kernel_shap", "lime",
+               "ablation_cam", "exact_shapley", "owen",
                "sobol", "hsic", "c_lime", "forgrad", "regional_multiscale",
                "meaningful_perturbation", "extremal_perturbation", "fido", "pixel_rde", "cartoonx", "waveletx",
-               "shearletx")  # fmt: skip
-ATTENTION = ("attention_rollout", "chefer", "legrad")
-RANDOM = ("smoothgrad", "smoothgrad_squared", "vargrad", "smooth_grad_cam_pp", "rise", "lime", "kernel_shap", "random",
+               "shearletx", "visual_precision_search")  # fmt: skip
+ATTENTION = ("attention_rollout", "chefer", "legrad", "raw_attention", "attention_flow", "grad_eclip",
+             "mmel", "class_embedding")  # fmt: skip
+RANDOM = ("smoothgrad", "smoothgrad_squared", "vargrad", "smooth_grad_cam_pp", "rise", "time_rise", "d_rise", "lime",
+          "kernel_shap", "random",
           "sobol", "hsic", "c_lime", "expected_gradients",
           "regional_multiscale", "meaningful_perturbation", "fido", "pixel_rde", "cartoonx", "waveletx",
           "shearletx", "deep_shap")  # fmt: skip

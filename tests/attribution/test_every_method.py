@@ -75,7 +75,8 @@ def test_a_method_costs_no_more_than_it_declares(kind: str, name: str) -> None:
     rules = 2 * sum(type(need).__name__ == "Rule" for need in method.needs)
     allowed = declared + rules + 3 + 3 * (len(method.needs) > 1)  # asked one by one here, so the pair may run twice
     assert evidence.passes.cost <= allowed, f"{evidence.passes} for {declared} declared"
-    if name != "ablation_cam":  # it runs only what lies behind the layer, which the declaration cannot know
+    # What these run depends on the model: what lies behind the layer, what of it has bounds.
+    if name not in ("ablation_cam", "eva"):
         assert evidence.passes.cost >= declared, f"{evidence.passes} for {declared} declared"
 
 

@@ -69,6 +69,14 @@ def test_the_unit_of_a_map_does_not_change_its_picture(factor: float) -> None:
     assert np.abs(once.astype(int) - overlay(noise(11, 13), map_ * factor, signed=True).pixels).max() <= 1
 
 
+def test_what_every_pixel_has_hides_nothing_of_an_unsigned_map_and_moves_the_middle_of_a_signed_one() -> None:
+    picture, map_ = noise(6, 7), np.arange(42.0).reshape(6, 7)
+    raised = overlay(picture, map_ + 500, signed=False)
+    assert np.abs(raised.pixels.astype(int) - overlay(picture, map_, signed=False).pixels).max() <= 1
+    assert raised.limit == pytest.approx(500 + np.percentile(map_, 99.5))
+    assert not greys(overlay(picture, map_ + 500, signed=True).pixels)[0, 0], "it raised the answer there too"
+
+
 def test_negating_a_signed_map_swaps_red_and_blue() -> None:
     map_ = np.random.default_rng(3).normal(size=(11, 13))
     grey = np.full((11, 13, 3), 100, dtype=np.uint8)

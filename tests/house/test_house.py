@@ -35,9 +35,10 @@ FLOORS: list[tuple[bool, tuple[str, ...]]] = [
 ]
 HEAVY = ("torch", "torchvision", "timm", "transformers", "sklearn", "skimage", "scipy", "PIL", "numpy")
 PUBLIC = {
-    "attribute", "benchmark", "evaluate", "explain", "load", "methods", "metrics", "open", "read", "wrap", "Call",
+    "attribute", "benchmark", "evaluate", "explain", "load", "methods", "metrics", "open", "read", "wrap", "Box",
+    "Call",
     "Claim", "Class", "Contrast", "Explanation", "Frame", "Heatmaps", "Layer", "Leaderboard", "PellucidError",
-    "Predicted", "Preprocess", "Probability", "Region", "Score", "Similar", "Target", "Text", "Truth", "Unit",
+    "Pixels", "Predicted", "Preprocess", "Probability", "Region", "Score", "Similar", "Target", "Text", "Truth", "Unit",
     "VisionModel", "read_many", "testbed", "__version__",
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from pellucid.errors import MethodUnavailable
+from tests.attribution.asked import ATTENTION
 from tests.oracles.asking import ask, evidence_of, values_of
 from tests.oracles.nets import TinyAttention, Twin, pictures, tiny_vit
 
@@ -118,25 +119,25 @@ def test_legrad_and_chefer_can_keep_to_the_last_blocks(network: TinyAttention) -
         assert not torch.allclose(whole, two)
 
 
-@pytest.mark.parametrize("name", ["attention_rollout", "chefer", "legrad"])
+@pytest.mark.parametrize("name", ATTENTION)
 @pytest.mark.parametrize(
     ("height", "width", "pool", "registers"), [(32, 32, "token", 0), (32, 48, "token", 2), (48, 32, "avg", 0)]
 )
 def test_maps_lie_on_the_grid_of_patches(name: str, height: int, width: int, pool: str, registers: int) -> None:
     found = ask(name, tiny_vit(height, width, pool, registers), pictures(2, height, width))
-    assert (
-        found.shape == (2, height // 8, width // 8) and found.isfinite().all() and found.flatten(1).std(dim=1).min() > 0
-    )
+    assert found.shape == (2, height // 8, width // 8) and found.isfinite().all()
+    if name != "grad_eclip":  # nothing is left of it where every patch speaks against the target, as in one of these
+        assert found.flatten(1).std(dim=1).min() > 0
 
 
-@pytest.mark.parametrize("name", ["attention_rollout", "chefer", "legrad"])
+@pytest.mark.parametrize("name", ATTENTION)
 def test_a_model_without_attention_is_refused_by_name_with_alternatives(name: str) -> None:
     with pytest.raises(MethodUnavailable, match=name) as caught:
         ask(name, Twin("module"), pictures(1, 24, 24))
     assert caught.value.method == name and caught.value.instead
 
 
-@pytest.mark.parametrize("name", ["attention_rollout", "chefer", "legrad"])
+@pytest.mark.parametrize("name", ATTENTION)
 def test_attention_within_windows_is_refused_with_alternatives(name: str) -> None:
     from timm.models.swin_transformer import SwinTransformer
 

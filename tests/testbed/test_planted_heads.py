@@ -33,7 +33,7 @@ def shown(planted: Planted) -> Tiles:
 def attention(planted: Planted, pictures: Tensor) -> list[Tensor]:
     """Probabilities [picture head query key] of every block, as the engine captures them."""
     seen: list[Tensor] = []
-    with torch.no_grad(), hooks.captured_attention(seen.append):
+    with torch.no_grad(), hooks.captured_attention(lambda found: seen.append(found.probabilities)):
         planted.module(pictures)
     return seen
 

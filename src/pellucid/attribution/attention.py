@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Literal, NoReturn, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NoReturn, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.attribution.max_flow import largest_flows
 from pellucid.engine import Evidence
-from pellucid.errors import MethodUnavailable
+from pellucid.errors import MethodUnavailable, ParameterError
 from pellucid.registry import method
 from pellucid.values import Attention, AttentionGradient
 
 _Entry = TypeVar("_Entry")
 _INSTEAD = ("grad_cam", "layer_cam", "occlusion")
+
+
+@method("raw_attention", needs=[Attention], paper="Abnar & Zuidema 2020", class_agnostic=True)
+def raw_attention(
+    evidence: Evidence, *, block: int = -1, heads: Sequence[int] | None = None, fuse: str = "mean",
+    query: tuple[int, int] | None = None,
+) -> Float[Tensor, "batch h w"]:  # fmt: skip
+    """How much of each patch one block mixes into what the head reads, as the block itself weighs it.
+
+    block:   which, counted from 0, or from the end as -1
+    heads:   which of its heads, counted from 0; None is all
+    fuse:    how these heads become one: `mean`, `max` or `min`
+    query:   the token that attends, as (row, column) on the grid of patches; None is what the head reads
+    returns: parts of one, which the other tokens share; the same for every class
+
+    Raises MethodUnavailable for models without attention between all tokens, ParameterError for a block, head or patch
+    that is not there.
+    """
+    blocks = _known(evidence.attention, "raw_attention")
+    attention = blocks[place_of(block, len(blocks), "raw_attention")]
+    if heads is not None:
+        attention = attention[:, _those(heads, attention.shape[1], "raw_attention")]
+    asking = _asking(evidence, query, "raw_attention")
+    return on_grid(evidence, _FUSE[fuse](attention)[:, asking].mean(dim=1))
 
 
 @method("attention_rollout", needs=[Attention], paper="Abnar & Zuidema 2020", class_agnostic=True)
@@ -29,12 +54,47 @@ def attention_rollout(evidence: Evidence, *, fuse: str = "mean", discard: float 
     Raises MethodUnavailable for models without attention between all tokens.
     """
     blocks = _known(evidence.attention, "attention_rollout")
-    identity = torch.eye(blocks[0].shape[-1]).to(blocks[0])
-    flow = identity
+    flow = torch.eye(blocks[0].shape[-1]).to(blocks[0])
     for attention in blocks:
-        links = _strongest(_FUSE[fuse](attention), discard, evidence.token_grid.prefix) + identity
-        flow = links / links.sum(dim=-1, keepdim=True) @ flow
+        flow = _halfway(_strongest(_FUSE[fuse](attention), discard, evidence.token_grid.prefix)) @ flow
     return _read_by_head(evidence, flow)
+
+
+def _no_pass(**_: Any) -> float:
+    """None beyond the shared forward; said by a function, since what takes its time elsewhere is no part of a panel."""
+    return 0
+
+
+@method("attention_flow", needs=[Attention], paper="Abnar & Zuidema 2020", class_agnostic=True, cost=_no_pass)
+def attention_flow(
+    evidence: Evidence, *, fuse: str = "mean", top: int = 64, query: tuple[int, int] | None = None
+) -> Float[Tensor, "batch h w"]:
+    """How much could flow from each patch to what the head reads, if links of attention were pipes of that width.
+
+    The largest flow through (attention + identity) / 2 of all blocks, from the token that is read down to one patch.
+
+    fuse:    how the heads of a block become one: `mean`, `max` or `min`
+    top:     how many patches get one, those of the largest rollout; each is a problem of its own, solved on the CPU
+    query:   the token that asks, as (row, column) on the grid of patches; None is what the head reads
+    returns: 0 to 1, 0 for patches beyond `top`; the same for every class
+
+    Raises MethodUnavailable for models without attention between all tokens, ParameterError for a patch that is not
+    there.
+    """
+    blocks = _known(evidence.attention, "attention_flow")
+    pipes = [_halfway(_FUSE[fuse](attention)) for attention in blocks]
+    prefix = evidence.token_grid.prefix
+    row = pipes[-1][:, _asking(evidence, query, "attention_flow")].mean(dim=1)
+    rolled = row[:, None]
+    for pipe in reversed(pipes[:-1]):
+        rolled = rolled @ pipe
+    found = torch.zeros(row.shape)
+    for picture, reached in enumerate(rolled[:, 0, prefix:].cpu()):
+        sinks = (prefix + reached.argsort(descending=True, stable=True)[:top]).tolist()
+        found[picture, sinks] = largest_flows(row[picture], [pipe[picture] for pipe in pipes[:-1]], sinks).to(found)
+    if top < row.shape[1] - prefix:
+        evidence.note(f"attention_flow: computed for the {top} patches of largest rollout; the others are 0.")
+    return on_grid(evidence, found.to(row))
 
 
 @method("chefer", needs=[Attention, AttentionGradient], paper="Chefer et al. 2021")
@@ -74,7 +134,7 @@ def legrad(
     slopes = _known(lambda: evidence.early_attention_gradients(pool), "legrad")
     felt = sum(slope.clamp(min=0).mean(dim=(1, 2)) for slope in _last(slopes, last))
     assert isinstance(felt, Tensor)
-    return _on_grid(evidence, felt)
+    return on_grid(evidence, felt)
 
 
 _FUSE: dict[str, Callable[[Tensor], Tensor]] = {
@@ -82,6 +142,38 @@ _FUSE: dict[str, Callable[[Tensor], Tensor]] = {
     "max": lambda attention: attention.amax(dim=1),
     "min": lambda attention: attention.amin(dim=1),
 }
+
+
+def place_of(block: int, count: int, method: str) -> int:
+    """Which of `count` blocks, counted from 0, is meant by a number that may count from the end."""
+    if not -count <= block < count:
+        raise ParameterError(method, "block", block, f"one of its {count} blocks, 0 to {count - 1}, or -1 for the last")
+    return block % count
+
+
+def _those(heads: Sequence[int], count: int, method: str) -> list[int]:
+    if max(heads) >= count:
+        raise ParameterError(method, "heads", list(heads), f"some of its {count} heads, 0 to {count - 1}")
+    return list(heads)
+
+
+def _asking(evidence: Evidence, query: tuple[int, int] | None, method: str) -> list[int]:
+    """The tokens whose rows of attention are read, all with the same weight."""
+    grid = evidence.token_grid
+    if query is None:
+        patches = range(grid.prefix, grid.prefix + grid.rows * grid.columns)
+        return [0] if by_class_token(evidence) else list(patches)
+    row, column = query
+    if row >= grid.rows or column >= grid.columns:
+        expected = f"(row, column) on its grid of {grid.rows} x {grid.columns} patches, counted from 0"
+        raise ParameterError(method, "query", query, expected)
+    return [grid.prefix + row * grid.columns + column]
+
+
+def _halfway(attention: Float[Tensor, "batch token token"]) -> Float[Tensor, "batch token token"]:
+    """Attention and what stays where it is, half each."""
+    links = attention + torch.eye(attention.shape[-1]).to(attention)
+    return links / links.sum(dim=-1, keepdim=True)
 
 
 def _known(ask: Callable[[], tuple[Tensor, ...]], name: str) -> tuple[Tensor, ...]:
@@ -114,13 +206,17 @@ def _strongest(attention: Float[Tensor, "batch token token"], discard: float, pr
 
 def _read_by_head(evidence: Evidence, flow: Float[Tensor, "batch token token"]) -> Float[Tensor, "batch h w"]:
     """What the tokens that the head reads hold of each patch: the class token's row, or the mean over patches."""
-    prefix = evidence.token_grid.prefix
-    last = evidence.layers.blocks[-1]
+    first = by_class_token(evidence)
+    return on_grid(evidence, flow[:, 0] if first else flow[:, evidence.token_grid.prefix :].mean(dim=1))
+
+
+def by_class_token(evidence: Evidence) -> bool:
+    """Whether the head reads the class token alone."""
     # A head that reads the class token alone leaves the last block's patches without gradient.
-    by_class_token = prefix > 0 and last in evidence.layers.silent
-    return _on_grid(evidence, flow[:, 0] if by_class_token else flow[:, prefix:].mean(dim=1))
+    return evidence.token_grid.prefix > 0 and evidence.layers.blocks[-1] in evidence.layers.silent
 
 
-def _on_grid(evidence: Evidence, tokens: Float[Tensor, "batch token"]) -> Float[Tensor, "batch h w"]:
+def on_grid(evidence: Evidence, tokens: Float[Tensor, "batch token"]) -> Float[Tensor, "batch h w"]:
+    """One value per token, class token and registers left out."""
     grid = evidence.token_grid
     return tokens[:, grid.prefix :].unflatten(1, (grid.rows, grid.columns))

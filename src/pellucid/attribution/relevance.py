@@ -16,7 +16,7 @@ from pellucid.values import Check, Rule
 def conservation(evidence: Evidence, values: Tensor, parameters: Mapping[str, Any]) -> list[Check]:
     """How much of the target reached the pixels; information, for biases and stabilisers rightly take their part."""
     del values
-    found = evidence.relevance(_composite(evidence, parameters.get("composite", "auto")))
+    found = evidence.relevance(composite_of(evidence, parameters.get("composite", "auto")))
     reached = found.values.flatten(1).sum(dim=1)
     last = found.flows[0].arrived if found.flows else reached
     return [
@@ -40,7 +40,7 @@ def lrp(evidence: Evidence, *, composite: str = "auto") -> Float[Tensor, "batch 
 
     Raises MethodUnavailable where the model runs an operation that no rule is known for.
     """
-    return evidence.relevance(_composite(evidence, composite)).values
+    return evidence.relevance(composite_of(evidence, composite)).values
 
 
 @method("excitation_backprop", needs=[Rule("relevance")], paper="Zhang et al. 2016")
@@ -52,7 +52,8 @@ def excitation_backprop(evidence: Evidence) -> Float[Tensor, "batch 3 height wid
     return evidence.relevance("excitation").values
 
 
-def _composite(evidence: Evidence, name: str) -> str:
+def composite_of(evidence: Evidence, name: str) -> str:
+    """The composite that `auto` stands for, or the one named."""
     if name != "auto":
         return name
     return "attention" if evidence.layers.blocks else "epsilon_plus_flat"

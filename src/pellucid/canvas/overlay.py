@@ -51,7 +51,8 @@ def overlay(
 
     values: any unit; the colours are full at the 99.5th percentile of the magnitude, so that one hot pixel does not
             hide the rest
-    signed: negative values mean evidence against; else only what lies above zero is drawn
+    signed: negative values mean evidence against; else only what lies above zero is drawn, and above what every pixel
+            has, as in a map of mean scores
     seen:   where the model saw the picture; the rest is hatched and never coloured. None: everywhere
 
     Raises MapError where a seen value is not a number, ShapeError where map and picture differ in size.
@@ -107,13 +108,14 @@ def _strength(
     known = values[seen].astype(np.float64)
     if known.size == 0 or np.ptp(known) <= 1e-6 * np.abs(known).max():
         return np.zeros_like(values), 0.0, "flat"
-    magnitude = np.abs(known) if signed else np.clip(known, 0, None)
+    shared = 0.0 if signed else max(float(known.min()), 0.0)
+    magnitude = np.abs(known) if signed else np.clip(known - shared, 0, None)
     if magnitude.max() <= 0:
         return np.zeros_like(values), 0.0, "nothing"
     limit = float(np.percentile(magnitude, 99.5)) or float(magnitude.max())
     # divided in float64: a map of 1e-40 would overflow its own inverse in float32
-    scaled = np.clip(np.where(seen, values, 0).astype(np.float64) / limit, -1 if signed else 0, 1)
-    return scaled.astype(np.float32), limit, "drawn"
+    scaled = np.clip(np.where(seen, values.astype(np.float64) - shared, 0) / limit, -1 if signed else 0, 1)
+    return scaled.astype(np.float32), limit + shared, "drawn"
 
 
 def _dim_grey(pixels: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width 3"]:

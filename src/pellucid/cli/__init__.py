@@ -9,13 +9,17 @@ import typer
 
 from pellucid.cli import (
     agent,
+    bag,
     benchmark,
+    clip,
     demo,
     describe,
     explain,
+    few_shot,
     layers,
     methods,
     models,
+    pair,
     recipe,
     retrain,
     testbed,
@@ -38,6 +42,10 @@ app.command("methods")(methods.methods)
 app.command("models")(models.models)
 app.command("layers")(layers.layers)
 app.command("demo")(demo.demo)
+app.command("pair")(pair.pair)
+app.command("few-shot")(few_shot.few_shot)
+app.command("bag")(bag.bag)
+app.command("clip")(clip.clip)
 app.add_typer(agent.app, name="agent")
 app.add_typer(describe.app, name="describe")
 app.add_typer(recipe.app, name="recipe")

@@ -15,7 +15,11 @@ def explain(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders and globs.")],
     model: Model,
     target: Annotated[
-        str | None, typer.Option(help="Class index or name. Default: the class predicted for each picture.")
+        str | None,
+        typer.Option(
+            help="Class index or name; of a detector or segmenter also `every`: a page per box or region. Default: the "
+            "class predicted for each picture."
+        ),
     ] = None,
     methods: Annotated[
         str | None, typer.Option(help="Method names with commas between. Default: the panel the budget allows.")

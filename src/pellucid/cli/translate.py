@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pellucid.cli.options import Json, Model, Seed, print_json
+from pellucid.cli.pictures import FRESH
+from pellucid.cli.pictures import picture as read_picture
 
 if TYPE_CHECKING:
     from pellucid.language.translation.translator import Translator
@@ -19,7 +21,6 @@ Layers = Annotated[
     list[str] | None, typer.Option("--layer", help="Of a translator with several layers, those that are shown.")
 ]
 Count = Annotated[int, typer.Option("--count", "-n", min=1, help="Most sentences that are drawn.")]
-FRESH = 3000  # seed of the scenes that nothing was learned from
 
 
 @app.command("fit")
@@ -63,7 +64,7 @@ def words(
 
     Example: pellucid translate words cnn.translator scene:7
     """
-    _show(_opened(file).words(_frame(picture), layers=layer, most=count, seed=seed), as_json)
+    _show(_opened(file).words(read_picture(picture), layers=layer, most=count, seed=seed), as_json)
 
 
 @app.command("sentences")
@@ -75,7 +76,7 @@ def sentences(
 
     Example: pellucid translate sentences cnn.translator scene:7 --count 5
     """
-    translator, frame = _opened(file), _frame(picture)
+    translator, frame = _opened(file), read_picture(picture)
     likely = translator.say(frame, layers=layer)[0]
     told = translator.sentences(frame, count, layers=layer, seed=seed)[0]
     controls = translator.controls
@@ -102,7 +103,7 @@ def phrase(
     """
     from pellucid.language import translate
 
-    translator, frame = _opened(file), _frame(picture)
+    translator, frame = _opened(file), read_picture(picture)
     if translator.port.spatial:
         found = translate.phrase_map(translator, frame, text, layer=layer, after=after)
     else:
@@ -167,14 +168,6 @@ def _opened(file: Path) -> Translator:
     from pellucid.language import translate
 
     return translate.reopened(file)
-
-
-def _frame(picture: str) -> Any:
-    import pellucid as pl
-    from pellucid.testbed import scenes
-
-    kind, _, number = picture.partition(":")
-    return scenes(FRESH, [int(number)]).frames()[0] if kind == "scene" and number.isdigit() else pl.read(picture)
 
 
 def _show(found: Any, as_json: bool) -> None:

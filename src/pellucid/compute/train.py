@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pellucid.compute.early import Early
 from pellucid.compute.progress import track
 
 Batch = tuple[Tensor, Tensor]
@@ -90,6 +91,7 @@ def descend(
     label: str = "Training",
     checkpoint: Path | None = None,
     quick: bool = False,
+    early: Early | None = None,
 ) -> Course:
     """Bring `objective` down by changing `net` in place, and leave it in evaluation mode.
 
@@ -97,6 +99,7 @@ def descend(
     checkpoint: a file that says how far it came, written every 50 updates and removed at the end. Where it lies there
                 already, training goes on from it, to the same bits as without the break
     quick:      multiply in bfloat16 where the processor has it: about half the time
+    early:      stops it before its last step and brings back the best net; None runs all steps
     """
     optimiser = adamw(net, recipe)
     losses: list[float] = []
@@ -104,6 +107,8 @@ def descend(
     if checkpoint is not None and checkpoint.exists():
         seen = resumed(checkpoint, net, optimiser)
         losses, before = list(seen["losses"]), float(seen["seconds"])
+        if early is not None:
+            early.resume(seen["early"])
     begun, first = process_time(), len(losses)
     net.train()
     with one_thread():
@@ -117,9 +122,15 @@ def descend(
             nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
             optimiser.step()
             losses.append(value.item())
+            stopping = early is not None and early.stops(len(losses), net)
             if checkpoint is not None and len(losses) % CHECKPOINT_STEPS == 0:
                 spent = before + process_time() - begun
-                keep(checkpoint, net, optimiser, losses=losses, seconds=spent)
+                judged = {} if early is None else {"early": early.facts()}
+                keep(checkpoint, net, optimiser, losses=losses, seconds=spent, **judged)
+            if stopping:
+                break
+    if early is not None:
+        early.settle(net)
     net.eval()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)

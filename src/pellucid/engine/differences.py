@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from pellucid import hooks
 from pellucid.engine import norms
-from pellucid.engine.operations import AS_GRADIENTS, LENGTHS, MATRIX, PRODUCTS, QUOTIENTS, Watching, reads
+from pellucid.engine.operations import AS_GRADIENTS, LENGTHS, MATRIX, PRODUCTS, QUOTIENTS, Watching, carries, reads
 from pellucid.errors import MethodUnavailable
 
 _CLOSE = 1e-6  # a difference below this is none: the slope stands in
@@ -102,12 +102,13 @@ class Differences(Watching):
         if name in QUOTIENTS and isinstance(args[1], Tensor) and reads(args[1]):
             inverse = _Bent.apply(args[1], torch.reciprocal)
             return _product(torch.mul, "mul", (args[0], inverse), {}) if reads(args[0]) else args[0] * inverse
-        if name not in _STRAIGHT and name not in PRODUCTS and name not in QUOTIENTS:
+        answer = func(*args, **kwargs)
+        if name not in _STRAIGHT and name not in PRODUCTS and name not in QUOTIENTS and carries(answer):
             raise MethodUnavailable(
                 "DeepLIFT", f"it runs `{name}`, for which no multiplier is known.",
                 ("integrated_gradients", "expected_gradients"),
             )  # fmt: skip
-        return func(*args, **kwargs)
+        return answer
 
 
 def _mean(tensor: Tensor) -> Tensor:

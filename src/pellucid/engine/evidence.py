@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from typing import Any, Literal
@@ -22,13 +23,16 @@ from pellucid.engine.relevance import COMPOSITES, Propagated
 from pellucid.engine.suffix import Origin, Suffix, suffix_of
 from pellucid.engine.tape import Tape
 from pellucid.errors import MethodUnavailable, RequestError
+from pellucid.hooks import Attended
 from pellucid.images import baselines
 from pellucid.subject import VisionModel
+from pellucid.subject.clips import by_frame
 from pellucid.subject.layers import LayerTree, to_grid
 from pellucid.values import Layer, Predicted, Preprocess, Seed, Target
 
 _SHARES_OF_GRADIENT_PASS = 3  # a graph holds activations, their gradients and copies
 _PERTURBATION_FILL = "blur"
+_TOKENS_AT_ONCE = 8192  # that the head reads, each in the place of all: 25 MB in a ViT-B
 _WORTH_A_PROOF = 4  # changed activations; proving that a suffix is right takes two forwards, the first time
 
 
@@ -49,6 +53,7 @@ class Evidence:
         self._targets = tuple(targets)
         self._wanted, self._budget, self._edits = wanted, budget, tuple(edits)
         self._recording: Recording | None = None
+        self._refusal: MethodUnavailable | None = None  # why relevance cannot be followed through this model
         self._by_rule: dict[str, Tensor] = {}
         self._propagated: dict[str, Propagated] = {}
         self._fills: dict[str, Tensor] = {}
@@ -244,6 +249,58 @@ class Evidence:
         recording = self._recorded(Wanted(attention=True, gradients=True))
         return tuple(self._natural(recording, entry).float() for entry in self._global_attention(recording))
 
+    def attended(self) -> tuple[Attended, ...]:
+        """What attention compares and mixes, and what comes out, one per block; see `hooks.Attended`.
+
+        Raises MethodUnavailable for models without attention and for attention within windows.
+        """
+        recording = self._recorded(Wanted(attention=True, attended=True))
+        return tuple(recording.attended[place].detached() for place in self._global_places(recording))
+
+    def attended_gradient(self) -> tuple[Float[Tensor, "batch head token channel"], ...]:
+        """The target's gradient with respect to what each block's attention gives, before heads are joined."""
+        recording = self._recorded(Wanted(attention=True, attended=True, gradients=True))
+        found = [recording.attended[place].output for place in self._global_places(recording)]
+        return tuple(self._natural(recording, output).float() for output in found)
+
+    def with_one_head(self, block: int) -> Evidence:
+        """The same question while the heads of one block's attention compare and mix as a single one.
+
+        block: its place among those of `attention`. The model answers otherwise then; the passes count here.
+        """
+        recording = self._recorded(Wanted(attention=True))
+        wanted = self._wanted | Wanted(as_one=frozenset([self._global_places(recording)[block]]))
+        return Evidence(self.model, self.inputs, self.targets, wanted=wanted, seed=self.seed, budget=self._budget,
+                        edits=self._edits, passes=self.passes)  # fmt: skip
+
+    def early_scores(self) -> tuple[Float[Tensor, "batch"], ...]:
+        """The target's value when the model's head reads each block's tokens, the rest of the blocks skipped.
+
+        Together they count as one forward.
+        """
+        recording = self._recorded(Wanted(layers=frozenset(self.layers.blocks)))
+        found = [self._score_read_at(recording, block, "head", graph=False) for block in self.layers.blocks]
+        self.passes.add(forwards=1)
+        return tuple(found)
+
+    def token_outputs(self, block: str) -> Float[Tensor, "batch token classes"]:
+        """What the model's head says when it reads one token of a block's output alone, for every token.
+
+        The rest of the blocks is skipped and every token has the value of that one. Counts as one forward.
+        """
+        recording = self._recorded(Wanted(layers=frozenset([block])))
+        tokens = recording.kept[self.layers[block].name].detach()
+        tokens = tokens.transpose(0, 1) if self.layers[block].order == "tbc" else tokens
+        batch, count = tokens.shape[:2]
+        each, found = max(1, _TOKENS_AT_ONCE // (count * batch)), list[Tensor]()
+        for some in tokens.split(each, dim=1):
+            alone = some.flatten(0, 1)[:, None].expand(-1, count, -1)
+            alone = alone.transpose(0, 1) if self.layers[block].order == "tbc" else alone
+            read = self._read_by_head(recording, alone, batch * some.shape[1], graph=False)
+            found.append(read.clone().unflatten(0, (batch, -1)))
+        self.passes.add(forwards=1)
+        return torch.cat(found, dim=1)
+
     def early_attention_gradients(
         self, pool: Literal["mean", "head"] = "mean"
     ) -> tuple[Float[Tensor, "batch head token token"], ...]:
@@ -293,7 +350,10 @@ class Evidence:
         """What removed pixels become: `blur`, `mean`, `noise`, `black`, `white`, `zero`, in model input space."""
         if kind not in self._fills:
             with torch.inference_mode(False):
-                self._fills[kind] = baselines.fill(self.inputs, kind, self.preprocess, self.seed.child("fill", kind))
+                seed = self.seed.child("fill", kind)
+                self._fills[kind] = by_frame(
+                    self.inputs, self.model.frames, lambda shown: baselines.fill(shown, kind, self.preprocess, seed)
+                )
         return self._fills[kind]
 
     def score_of_fill(self, kind: str) -> Float[Tensor, "batch"]:
@@ -356,6 +416,19 @@ class Evidence:
         """The target's value and its gradient at changed inputs, each [batch channel height width], in order."""
         for both in self._streamed(points, self._slope_of, 1, 1):
             yield both[:, 0], both[:, 1:].reshape(self.inputs.shape)
+
+    def activations_at(
+        self, layer: Layer | str, points: Iterable[Tensor]
+    ) -> Iterator[Float[Tensor, "batch channel h w"]]:
+        """What the layer puts out at changed inputs, each [batch channel height width], in order."""
+        address = self._address(layer)
+        wanted = Wanted(layers=frozenset([address.name]))
+
+        def run(block: Tensor, targets: Sequence[Target]) -> Tensor:
+            kept = record(self.model, block, targets, wanted, self._edits).kept[address.name]
+            return to_grid(kept, address).float().clone()
+
+        yield from self._streamed(points, run, 1, 0)
 
     def tail_scores(self, layer: Layer | str, activations: Iterable[Tensor]) -> Iterator[Float[Tensor, "batch"]]:
         """The target's value when the layer hands on each of `activations`, [batch channel h w], instead.
@@ -486,12 +559,22 @@ class Evidence:
         if not self.model.differentiable:
             raise MethodUnavailable("This method", "it is a black box: it shows neither gradients nor layers.",
                                     ("occlusion", "rise", "lime", "kernel_shap"))  # fmt: skip
+        if wanted.relevance and self._refusal is not None:
+            raise self._refusal
         if self._recording is None or not wanted <= self._recording.wanted:
             if self._recording is not None:
-                wanted = wanted | self._recording.wanted
+                self._wanted = self._wanted | self._recording.wanted
             self._recording = None
             self._wanted = self._wanted | wanted
-            recording = self._record(self._wanted)
+            try:
+                recording = self._record(self._wanted)
+            except MethodUnavailable as refusal:
+                if not self._wanted.relevance:
+                    raise
+                # Relevance alone knows operations by name; what else was wanted goes without it.
+                self._refusal, self._wanted = refusal, replace(self._wanted, relevance=False)
+                self.passes.add(forwards=1)
+                return self._recorded(wanted)
             sound(recording.outputs)
             self._recording, self._targets = recording, recording.targets
             self.passes.add(forwards=1)
@@ -526,7 +609,7 @@ class Evidence:
         """The natural gradient of one kept tensor; the first request computes those of all kept ones."""
         if not recording.found:
             kept = [recording.leaf] if recording.wanted.inputs else []
-            kept += [*recording.kept.values(), *recording.attention]
+            kept += [*recording.kept.values(), *recording.attention, *(one.output for one in recording.attended)]
             kept += [constant.output for constant in recording.constants]
             unique = list({id(entry): entry for entry in kept if entry.requires_grad}.values())
             found = gradients(recording, unique)
@@ -545,37 +628,48 @@ class Evidence:
             self.note(f"{rule}: the model has {kinds} instead of ReLU; the rule is applied by analogy.")
 
     def _global_attention(self, recording: Recording) -> list[Tensor]:
+        return [recording.attention[place] for place in self._global_places(recording)]
+
+    def _global_places(self, recording: Recording) -> list[int]:
+        """Which of the recorded attentions run between all tokens of the picture."""
         if not recording.attention:
             raise MethodUnavailable("Attention", "it has no attention.", ("grad_cam", "layer_cam", "occlusion"))
-        found = [entry for entry in recording.attention if entry.ndim == 4 and entry.shape[0] == len(self)]
+        entries = list(enumerate(recording.attention))
+        found = [(place, entry) for place, entry in entries if entry.ndim == 4 and entry.shape[0] == len(self)]
         try:
             tokens = self.token_grid
         except MethodUnavailable:
             found = []
         else:
             count = tokens.prefix + tokens.rows * tokens.columns
-            found = [entry for entry in found if entry.shape[-2] == entry.shape[-1] == count]
+            found = [(place, entry) for place, entry in found if entry.shape[-2] == entry.shape[-1] == count]
         if not found:
             shape = list(recording.attention[-1].shape)
             reason = f"its attention ({shape}) does not run between all tokens of the picture, as within windows."
             raise MethodUnavailable("Attention", reason, ("grad_cam", "layer_cam", "occlusion"))
-        return found
+        return [place for place, _ in found]
 
-    def _score_read_at(self, recording: Recording, block: str, pool: str) -> Tensor:
-        """The target's value when the model's head reads this block's tokens, in the recorded graph."""
-        network = self.model.network
-        assert network is not None
+    def _score_read_at(self, recording: Recording, block: str, pool: str, *, graph: bool = True) -> Tensor:
+        """The target's value when the model's head reads this block's tokens; in the recorded graph, or outside."""
         layer = self.layers[block]
-        early = recording.kept[layer.name]
+        early = recording.kept[layer.name] if graph else recording.kept[layer.name].detach()
         if pool == "mean":
             # Whichever tokens the head reads, it finds the mean of all of them.
             early = early.mean(dim=0 if layer.order == "tbc" else 1, keepdim=True).expand_as(early)
+        outputs = self._read_by_head(recording, early, len(self), graph=graph)
+        values = score(recording.targets, outputs, lambda at: to_grid(recording.kept[at], self.layers[at]).float())
+        return values if graph else values.detach().clone()
+
+    def _read_by_head(self, recording: Recording, tokens: Tensor, count: int, *, graph: bool) -> Tensor:
+        """The model's outputs for `count` samples when its last block hands on these tokens; in their graph, or not."""
+        network = self.model.network
+        assert network is not None
         names = [name.split("#")[0] for name in self.layers.blocks]
-        stand_ins = {network.get_submodule(name): _passing(early) for name in names}
-        with hooks.guest(network), torch.inference_mode(False), torch.enable_grad(), hooks.bypassed(stand_ins):
-            raw = self.model.run(recording.leaf.detach().clone())
-        outputs = self.model.outputs.read(raw, len(self))
-        return score(recording.targets, outputs, lambda name: to_grid(recording.kept[name], self.layers[name]).float())
+        stand_ins = {network.get_submodule(name): _passing(tokens) for name in names}
+        reader = self.model.outputs  # may run the model once: not while its blocks are bypassed
+        mode = torch.inference_mode(not graph)
+        with hooks.guest(network), mode, torch.set_grad_enabled(graph), hooks.bypassed(stand_ins):
+            return reader.read(self.model.run(recording.leaf.detach().clone()), count)
 
     def _streamed(
         self, points: Iterable[Tensor], run: Callable[[Tensor, Sequence[Target]], Tensor], forwards: float,
@@ -609,16 +703,29 @@ class Evidence:
         if not self._edits and all(target.reads == "output" for target in targets):
             outputs = self.model.outputs_of(inputs)
         else:
-            recording = record(self.model, inputs, targets, Wanted(), self._edits)
-            if not probability:
-                return recording.scores.clone()
-            outputs = recording.outputs.clone()
-        found = chances(self.model, targets, outputs) if probability else None
-        if found is not None:
+            found, asked = self._scores_inside(inputs, targets, probability)
+            self.passes.add(forwards=(asked - len(inputs)) / len(self))  # of all that is counted for this block
             return found
-        if any(target.reads != "output" for target in targets):
-            return record(self.model, inputs, targets, Wanted(), self._edits).scores.clone()
-        return score(targets, outputs, _unread)
+        found = chances(self.model, targets, outputs) if probability else None
+        return score(targets, outputs, _unread) if found is None else found
+
+    def _scores_inside(self, inputs: Tensor, targets: Sequence[Target], probability: bool) -> tuple[Tensor, int]:
+        """The same where a layer has to be read, and how many pictures ran: of equal neighbours, as of several boxes of
+        one picture, only the first does.
+        """
+        new = torch.ones(len(inputs), dtype=torch.bool)
+        if not self._edits and all(target.reads != "output" for target in targets):
+            new[1:] = (inputs[1:] != inputs[:-1]).flatten(1).any(dim=1).cpu()
+        rows = (new.cumsum(0) - 1).to(inputs.device)
+        wanted = Wanted(layers=frozenset(target.reads for target in targets) - {"output"})
+        firsts = [target for target, first in zip(targets, new.tolist(), strict=True) if first]
+        recording = record(self.model, inputs[new.to(inputs.device)], firsts, wanted, self._edits)
+        outputs = recording.outputs[rows]
+        found = chances(self.model, targets, outputs) if probability else None
+        if found is None:
+            read = lambda name: to_grid(recording.kept[self._address(name).name], self._address(name)).float()[rows]
+            found = score(targets, outputs, read)
+        return found.clone(), int(new.sum())
 
     def _answers_of(self, inputs: Tensor, targets: Sequence[Target]) -> Float[Tensor, "sample 3"]:
         if not self._edits and all(target.reads == "output" for target in targets):

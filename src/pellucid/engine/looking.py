@@ -17,9 +17,12 @@ from pellucid.subject import VisionModel
 from pellucid.subject.layers import LayerTree
 from pellucid.values import (
     Activation,
+    Attended,
+    AttendedGradient,
     Attention,
     AttentionGradient,
     BiasGradient,
+    Blocks,
     Gradient,
     InputGradient,
     Layer,
@@ -53,12 +56,13 @@ def look(
     tree = model.layers_at((int(ours.shape[-2]), int(ours.shape[-1]))) if model.differentiable else None
     names = frozenset((layer if isinstance(layer, Layer) else _known(tree, layer)).name for layer in layers)
     kept = names if asked & {Activation, Gradient} or not asked else frozenset[str]()
-    if tree is not None and AttentionGradient in asked:
+    if tree is not None and asked & {AttentionGradient, Blocks}:
         kept |= frozenset(tree.blocks)  # LeGrad reads every block's own tokens; asked for later they cost a forward
     wanted = Wanted(
         layers=kept,
         tails=names if Tail in asked else frozenset(),
         attention=bool(asked & {Attention, AttentionGradient}),
+        attended=bool(asked & {Attended, AttendedGradient}),
         biases=BiasGradient in asked,
         rules=any(isinstance(need, Rule) and need.name != "relevance" for need in asked),
         relevance=Rule("relevance") in asked,

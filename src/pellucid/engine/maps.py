@@ -16,6 +16,7 @@ from pellucid.engine.parameters import Place, checked
 from pellucid.errors import MethodUnavailable, ShapeError
 from pellucid.registry import Method, methods
 from pellucid.subject import VisionModel
+from pellucid.subject.clips import spread_in_time
 from pellucid.values.layer import Layer
 
 
@@ -36,6 +37,8 @@ def compute(
         raise ShapeError(method.name, got=tuple(values.shape), expected=f"[{batch} h w] or [{batch} 3 height width]")
     if values.ndim == 4 and method.channels is not None:
         values = _REDUCTIONS[method.channels](values)
+    if layer is not None and evidence.model.frames > 1 and values.ndim == 3 and values.shape[1] == _rows(layer):
+        return spread_in_time(values, layer.instants, evidence.model.frames, evidence.size)
     return upsampled(values, evidence.size)
 
 
@@ -46,6 +49,10 @@ def upsampled(values: Tensor, size: tuple[int, int]) -> Tensor:
     stacked = values[:, None] if values.ndim == 3 else values
     larger = interpolate(stacked, size=size, mode="bilinear", align_corners=False)
     return larger[:, 0] if values.ndim == 3 else larger
+
+
+def _rows(layer: Layer) -> int:
+    return layer.grid[0] if layer.grid else 0
 
 
 _REDUCTIONS = {

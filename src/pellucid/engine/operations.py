@@ -42,6 +42,11 @@ class Watching:
         raise NotImplementedError
 
 
+def carries(answer: Any) -> bool:
+    """Whether anything of the picture goes on in it as a gradient does; in a comparison or a place it does not."""
+    return any(tensor.requires_grad for tensor in tensors_in(answer))
+
+
 def reads(tensor: Tensor) -> bool:
     """Whether it depends on the picture: weights are frozen while a pass is recorded."""
     return tensor.requires_grad and not isinstance(tensor, nn.Parameter)

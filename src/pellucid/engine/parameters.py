@@ -188,6 +188,23 @@ def layer_names(value: Any, place: Place) -> list[str]:
     return cast("list[str]", names)
 
 
+def some_from_0(value: Any, place: Place) -> tuple[int, ...]:
+    """Some whole numbers, 0 or more."""
+    listed = _listed(value) or []
+    found = _numbers(listed, [math.inf] * len(listed))
+    if not found:
+        raise Refused("some whole numbers, counted from 0, such as [0, 3]")
+    return tuple(found)
+
+
+def cell(value: Any, place: Place) -> tuple[int, int]:
+    """(row, column) on a grid over the picture."""
+    found = _numbers(value, place.size)
+    if found is None:
+        raise Refused(f"(row, column) on the grid, counted from 0: {_input(place)}")
+    return found[0], found[1]
+
+
 def neurons(value: Any, place: Place) -> Tensor | list[tuple[int, ...]]:
     """Some positions of the layer's grid as a mask [h w], or some neurons as (channel, row, column)."""
     count, (rows, columns) = _channels_of(place), (place.layer and place.layer.grid) or place.size
@@ -218,6 +235,7 @@ READERS: dict[str, Reader] = {
     "area": number("a part between 0 and 1, both excluded", above=0, below=1),
     "base": choice(*_LAYER_MAPS),
     "baseline": choice(*(kind for kind in baselines.KINDS if kind not in baselines.BY_MASK)),
+    "block": whole(-_MOST, _MOST),
     "center": flag,
     "channels": channels,
     "closer": whole(0, _MOST),
@@ -236,18 +254,28 @@ READERS: dict[str, Reader] = {
     "goal": choice("delete", "keep"),
     "grid": side,
     "growth": number("a part above 0, up to 4", above=0, below=4 + 1e-9),
+    "heads": some_from_0,
     "identity": choice("bias", "scaling", "conv1x1", "conv3x3", "depthwise3x3"),
     "jitter": whole(0, _MOST),
     "keep": number("a chance between 0 and 1, both excluded", above=0, below=1),
     "kernel": number("a number above 0", above=0),
     "last": whole(1, _MOST),
     "layers": layer_names,
+    "lazy": flag,
+    "least": number("a chance from 0 to below 1", least=0, below=1),
     "levels": whole(1, 12),
+    "links": choice("loosened", "attention", "equal"),
     "masks": whole(1, _MOST),
+    "match": choice("overlap", "class"),
+    "measure": choice("logit", "rank"),
+    "mode": choice("hybrid", "certified"),
     "most_steps": whole(1, _MOST_STEPS),
+    "neighbours": whole(1, _MOST),
     "neurons": neurons,
     "noise": number("a number, 0 or more", least=0),
     "pool": choice("mean", "head"),
+    "query": cell,
+    "radius": number("a part above 0, up to 1", above=0, below=1 + 1e-9),
     "rate": number("a finite number"),
     "references": references,
     "ridge": number("a number, 0 or more", least=0),
@@ -257,7 +285,10 @@ READERS: dict[str, Reader] = {
     "scales": whole(1, 100),
     "segments": segments,
     "sigma": number("a number of pixels above 0", above=0),
+    "single_head_compat": flag,
     "smoothing": number("a number of pixels, 0 or more", least=0),
+    "span": whole(1, _MOST),
+    "span_stride": whole(1, _MOST),
     "sparsity": number("a number, 0 or more", least=0),
     "spatial": number("a number, 0 or more", least=0),
     "steps": whole(1, _MOST_STEPS),

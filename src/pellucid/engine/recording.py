@@ -17,7 +17,7 @@ from pellucid.engine.edits import Edit
 from pellucid.engine.relevance import Relevance
 from pellucid.engine.tape import Tape
 from pellucid.errors import MethodUnavailable, ModelError
-from pellucid.hooks import BackwardRule
+from pellucid.hooks import Attended, BackwardRule
 from pellucid.subject import VisionModel
 from pellucid.subject.layers import first_tensor, to_grid
 from pellucid.values import Class, Predicted, Target, Text
@@ -29,6 +29,8 @@ class Wanted:
 
     layers: frozenset[str] = frozenset()
     attention: bool = False
+    attended: bool = False  # beside attention's probabilities, what they compare and mix
+    as_one: frozenset[int] = frozenset()  # attentions, by number, whose heads work as a single one
     biases: bool = False
     rules: bool = False
     relevance: bool = False
@@ -47,7 +49,12 @@ class Wanted:
     @property
     def inside(self) -> bool:
         """Whether gradients or anything but layers is to be kept."""
-        return self.attention or self.biases or self.rules or self.relevance or self.gradients or self.inputs
+        return self.at_attention or self.biases or self.rules or self.relevance or self.gradients or self.inputs
+
+    @property
+    def at_attention(self) -> bool:
+        """Whether attention is to be seen or changed."""
+        return self.attention or self.attended or bool(self.as_one)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class Recording:
 
     leaf:   the input the gradients refer to
     kept:   layer outputs as the model made them, by name
+    attention: probabilities of every attention, in order of execution; attended: the same with what they mix
     constants: what adds one, in order of execution
     scores: the target's value per sample, in the graph when gradients were wanted
     """
@@ -75,6 +83,7 @@ class Recording:
     targets: tuple[Target, ...]
     kept: dict[str, Tensor]
     attention: list[Tensor]
+    attended: list[Attended]
     constants: list[Constant]
     rule: BackwardRule
     wanted: Wanted
@@ -98,6 +107,7 @@ def record(
     kept: dict[str, Tensor] = {}
     constants: list[Constant] = []
     attention: list[Tensor] = []
+    attended: list[Attended] = []
     rule = BackwardRule()
     edited = {edit.layer.name: edit for edit in edits}
     addresses = {layer.name for layer in layers.values()} | set(edited)
@@ -125,9 +135,11 @@ def record(
     def on_constant(output: Tensor, added: Tensor, channels_last: bool) -> None:
         constants.append(Constant(output, added, channels_last))
 
-    def on_attention(probabilities: Tensor) -> None:
+    def on_attention(found: Attended) -> None:
         if wanted.attention:
-            attention.append(probabilities)
+            attention.append(found.probabilities)
+        if wanted.attended:
+            attended.append(found)
 
     with ExitStack() as stack:
         stack.enter_context(hooks.guest(model.network, frozen=wanted.gradients))
@@ -141,13 +153,13 @@ def record(
         watching = relevance or (Differences() if wanted.differences else None)
         if watching is not None:
             stack.enter_context(hooks.functions(watching.watch))
-        if wanted.attention or watching is not None:  # both go through attention's plain formula
-            stack.enter_context(hooks.captured_attention(on_attention))
+        if wanted.at_attention or watching is not None:  # all go through attention's plain formula
+            stack.enter_context(hooks.captured_attention(on_attention, wanted.as_one))
         if wanted.biases:  # innermost: what it hands over has to lie in the graph that the others made
             stack.enter_context(hooks.captured_constants(on_constant))
         leaf = inputs.detach().to(model.dtype)
         # In a frozen model only the input can start the graph that attention and biases are to lie in.
-        rooted = wanted.inputs or (wanted.gradients and (wanted.attention or wanted.biases))
+        rooted = wanted.inputs or (wanted.gradients and (wanted.at_attention or wanted.biases))
         leaf = leaf.clone().requires_grad_() if rooted else leaf
         # A first in-place operation of the model must not meet a leaf.
         with hooks.operations(tape.watch) if tape else nullcontext():
@@ -157,7 +169,19 @@ def record(
         resolved = settled(targets, outputs)
         scores = score(resolved, outputs, lambda name: to_grid(kept[layers[name].name], layers[name]).float())
     return Recording(
-        leaf, outputs, scores, resolved, kept, attention, constants, rule, wanted, relevance, bool(edited), tape
+        leaf,
+        outputs,
+        scores,
+        resolved,
+        kept,
+        attention,
+        attended,
+        constants,
+        rule,
+        wanted,
+        relevance,
+        bool(edited),
+        tape,
     )
 
 

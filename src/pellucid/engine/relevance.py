@@ -33,6 +33,7 @@ from pellucid.engine.operations import (
     PRODUCTS,
     QUOTIENTS,
     Watching,
+    carries,
     reads,
 )
 from pellucid.errors import MethodUnavailable
@@ -245,12 +246,12 @@ class Relevance(Watching):
             return self._product(func, name, args, kwargs)
         if name in QUOTIENTS and len(args) > 1 and isinstance(args[1], Tensor) and reads(args[1]):
             return func(args[0], self._scaled(args[1], _nothing), *args[2:], **kwargs)
-        if name not in AS_GRADIENTS and name not in PRODUCTS and name not in QUOTIENTS:
+        answer = func(*args, **kwargs)
+        if name not in AS_GRADIENTS and name not in PRODUCTS and name not in QUOTIENTS and carries(answer):
             raise MethodUnavailable(
                 "Layer-wise relevance propagation", f"it runs `{name}`, for which no rule is known.",
                 ("integrated_gradients", "gradient_x_input"),
             )  # fmt: skip
-        answer = func(*args, **kwargs)
         if isinstance(answer, Tensor):
             if name in LENGTHS:
                 self._gates[answer] = "gate"

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pellucid import hooks
 from pellucid.engine.operations import tensors_in
-
-_FLOPS_PER_BYTE = 5  # what one core multiplies and adds while it moves a byte: 50 GFLOP/s, 10 GB/s
+from pellucid.engine.work import work
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,10 @@ class Step:
     kwargs: dict[str, Any]
     results: tuple[int | None, ...]
     single: bool
+
+
+Do = Callable[[int, Step, list[Any], dict[str, Any]], Any]
+"""Takes one step: its place, itself, its arguments with tensors in them."""
 
 
 @dataclass
@@ -126,7 +128,7 @@ class Tape:
 
     def _counted(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         answer = operation(*args, **kwargs)
-        self.work[1 if self._count else 0] += _work(operation, args, kwargs, answer)
+        self.work[1 if self._count else 0] += work(operation, args, kwargs, answer)
         return answer
 
     def _why_not(
@@ -262,26 +264,41 @@ class Program:
 
         held: by index, what is held, for as many pictures as `origin` has rows
         """
-        pictures = len(origin)
         slots: dict[int, Tensor] = {0: origin}
+        self.walk(slots, held, len(origin), lambda _, step, args, named: step.operation(*args, **named))
+        return {name: _filled(at, slots, held, len(origin)) for name, at in self.results.items()}
 
-        def filled(value: Any) -> Any:
-            if isinstance(value, Slot):
-                return slots[value.index]
-            if isinstance(value, Held):
-                return held(value.index)
-            if isinstance(value, Scaled):
-                return value.at(pictures)
-            return [filled(entry) for entry in value] if isinstance(value, tuple) else value
+    def walk(
+        self, slots: dict[int, Any], held: Callable[[int], Tensor], pictures: int, do: Do, part: slice = slice(None)
+    ) -> None:
+        """Takes the steps of `part` one after the other; what they give goes into `slots`, what is used up leaves it.
 
-        for place, step in enumerate(self.steps):
-            named = {key: filled(value) for key, value in step.kwargs.items()}
-            answer = step.operation(*[filled(value) for value in step.args], **named)
+        do: takes the step at a place with its arguments, in which the contents of slots stand for the slots
+        """
+        for place in range(*part.indices(len(self.steps))):
+            step = self.steps[place]
+            named = {key: _filled(value, slots, held, pictures) for key, value in step.kwargs.items()}
+            answer = do(place, step, [_filled(value, slots, held, pictures) for value in step.args], named)
             answers = zip(step.results, [answer] if step.single else answer or (), strict=True)
             slots.update({index: entry for index, entry in answers if index is not None})
             for index in [index for index in slots if self.last.get(index, -1) <= place]:
                 del slots[index]
-        return {name: filled(reference) for name, reference in self.results.items()}
+
+    def live(self, place: int) -> set[int]:
+        """The slots that hold something before the step at `place` which that step, a later one or the results read."""
+        made = {index for step in self.steps[:place] for index in step.results if index is not None} | {0}
+        return {index for index in made if self.last.get(index, -1) >= place}
+
+
+def _filled(value: Any, slots: Mapping[int, Any], held: Callable[[int], Tensor], pictures: int) -> Any:
+    """An argument with tensors where it refers to them."""
+    if isinstance(value, Slot):
+        return slots[value.index]
+    if isinstance(value, Held):
+        return held(value.index)
+    if isinstance(value, Scaled):
+        return value.at(pictures)
+    return [_filled(entry, slots, held, pictures) for entry in value] if isinstance(value, tuple) else value
 
 
 # -- comparing tapes ------------------------------------------------------------------------------------------------
@@ -352,43 +369,3 @@ def _creates(operation: OpOverload, tensors: Sequence[Tensor]) -> bool:
 
 def _by_position(tensors: Sequence[Tensor]) -> bool:
     return all(tensor.dtype not in (torch.bool, torch.uint8) for tensor in tensors[1:])
-
-
-def _work(operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], answer: Any) -> float:
-    """Floating point operations, and bytes moved in their terms; weights are not counted, many pictures share them."""
-    count = _FLOPS.get(str(getattr(operation, "overloadpacket", "")).removeprefix("aten."))
-    moved = [entry for entry in tensors_in([*args, *kwargs.values(), answer]) if not isinstance(entry, nn.Parameter)]
-    size = sum(entry.numel() * entry.element_size() for entry in moved)
-    return (count(args, answer) if count else 0) + _FLOPS_PER_BYTE * size
-
-
-def _convolved(args: Sequence[Any], answer: Any) -> float:
-    return 2.0 * answer.numel() * prod(args[1].shape[1:])
-
-
-def _multiplied(args: Sequence[Any], answer: Any) -> float:
-    return 2.0 * answer.numel() * args[0].shape[-1]
-
-
-def _attended(args: Sequence[Any], answer: Any) -> float:
-    return 2.0 * prod(args[0].shape[:-1]) * args[1].shape[-2] * (args[0].shape[-1] + args[2].shape[-1])
-
-
-def _attended_by_heads(args: Sequence[Any], answer: Any) -> float:
-    pictures, tokens, width = args[0].shape
-    return 2.0 * pictures * tokens * (4 * width**2 + 2 * tokens * width)
-
-
-_FLOPS: dict[str, Callable[[Sequence[Any], Any], float]] = {
-    "conv1d": _convolved,
-    "conv2d": _convolved,
-    "conv3d": _convolved,
-    "linear": _multiplied,
-    "matmul": _multiplied,
-    "mm": _multiplied,
-    "bmm": _multiplied,
-    "addmm": lambda args, answer: 2.0 * answer.numel() * args[1].shape[-1],
-    "baddbmm": lambda args, answer: 2.0 * answer.numel() * args[1].shape[-1],
-    "scaled_dot_product_attention": _attended,
-    "_native_multi_head_attention": _attended_by_heads,
-}

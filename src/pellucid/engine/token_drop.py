@@ -23,7 +23,7 @@ _WHAT, _INSTEAD = "Dropping tokens", ("mode='pixels'",)
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 4e-2}
 
 
-def token_answers(evidence: Evidence, kept: Sequence[Int[Tensor, "batch token"]]) -> list[Answers]:
+def token_answers(evidence: Evidence, kept: Sequence[Int[Tensor, "batch _"]]) -> list[Answers]:
     """What the model says when only these patch tokens of every picture enter its first block.
 
     kept: per question, the tokens that stay, numbered row by row from 0. Positions were added before, so each keeps its

@@ -167,7 +167,7 @@ def decompose(model: VisionModel, inputs: Float[Tensor, "picture 3 height width"
 def _decomposed(network: nn.Module, tower: Tower, pictures: Tensor) -> Contributions:
     embedding = network(pictures)
     begun = tower.begin(pictures)
-    written = [*_writing(tower, begun)]
+    written = [*writing(tower, begun)]
     last = begun + sum((one.attention + one.mlp for one in written), torch.zeros_like(begun))
     read = _Reader.of(tower.readout, last)
     side = begun.shape[1] - tower.prefix
@@ -186,12 +186,12 @@ def _decomposed(network: nn.Module, tower: Tower, pictures: Tensor) -> Contribut
     error = float(((total - embedding).norm(dim=1) / embedding.norm(dim=1).clamp(min=1e-30)).max())
     return Contributions(
         embedding, stacked, mlps, start, read.constant, by_source[:, tower.prefix :],
-        by_source[:, : tower.prefix].sum(dim=1), placed[:, tower.prefix :], _grid_of(pictures, side), error,
+        by_source[:, : tower.prefix].sum(dim=1), placed[:, tower.prefix :], grid_of(pictures, side), error,
     )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class _Written:
+class Written:
     """What one block added to every token, and what its heads' part is made of."""
 
     block: Attending
@@ -199,6 +199,11 @@ class _Written:
     values: Float[Tensor, "batch head source channel"]
     attention: Float[Tensor, "batch token width"]
     mlp: Float[Tensor, "batch token width"]
+
+    @property
+    def mixed(self) -> Float[Tensor, "batch token inner"]:
+        """What the heads give together, before the map out."""
+        return (self.links @ self.values).transpose(1, 2).flatten(2)
 
     def shares(self, read: _Reader) -> tuple[Tensor, Tensor]:
         """[batch head dim] and [batch source dim]; the output bias is shared out evenly."""
@@ -215,14 +220,15 @@ class _Written:
         return by_head + bias[:, None] / count, by_source + bias[:, None] / sources
 
 
-def _writing(tower: Tower, tokens: Tensor) -> Iterator[_Written]:
+def writing(tower: Tower, tokens: Tensor) -> Iterator[Written]:
+    """Block by block what attention and MLP write into these tokens, as they enter the first block."""
     for block in tower.blocks:
         query, key, value = block.split(block.norm(tokens))
         links = (query @ key.transpose(-2, -1) * block.scale).softmax(dim=-1)
         mixed = (links @ value).transpose(1, 2).flatten(2)
         attention = functional.linear(mixed, block.out, block.out_bias)
         mlp = block.mlp(tokens + attention)
-        yield _Written(block, links, value, attention, mlp)
+        yield Written(block, links, value, attention, mlp)
         tokens = tokens + attention + mlp
 
 
@@ -271,7 +277,8 @@ def _affine(norm: Any) -> tuple[Tensor | float, Tensor]:
     return gain, torch.zeros(norm.normalized_shape).to(torch.as_tensor(gain)) if norm.bias is None else norm.bias
 
 
-def _grid_of(pictures: Tensor, tokens: int) -> tuple[int, int]:
+def grid_of(pictures: Tensor, tokens: int) -> tuple[int, int]:
+    """Rows and columns of so many tokens over pictures of this shape."""
     rows, columns = pictures.shape[-2:]
     for height in range(1, tokens + 1):
         if tokens % height == 0 and height * columns == rows * (tokens // height):

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pellucid import hooks
 from pellucid.errors import TowerUnsupported
 
 Tokens = Float[Tensor, "batch token width"]
@@ -27,7 +28,7 @@ class Attending:
     split: normalised tokens -> queries, keys, values, each [batch head token channel]
     scale: factor of the dot products
     out, out_bias: the linear map after the heads [width head*channel], and what it adds [width]; layer scale included
-    mlp:   what the MLP adds, its norm and layer scale included
+    mlp:   what the MLP adds
     """
 
     name: str
@@ -37,7 +38,41 @@ class Attending:
     scale: float
     out: Float[Tensor, "width inner"]
     out_bias: Float[Tensor, "width"]
-    mlp: Callable[[Tensor], Tensor]
+    mlp: Feeding
+
+
+@dataclass(frozen=True, eq=False)
+class Feeding:
+    """A block's MLP, its norm and layer scale included: a memory whose keys say how much of which value is added."""
+
+    norm: nn.Module
+    net: nn.Module
+    scale: nn.Module | None = None
+
+    def __call__(self, tokens: Tokens) -> Tokens:
+        added = self.net(self.norm(tokens))
+        return added if self.scale is None else self.scale(added)
+
+    def keys(self, tokens: Tokens) -> Float[Tensor, "batch token key"]:
+        """What the last linear map is given."""
+        given: list[Tensor] = []
+        name, _ = self._last
+        with hooks.watched(self.net, [name], lambda _name, _call, _module, inputs, _output: given.append(inputs[0])):
+            self.net(self.norm(tokens))
+        return given[0]
+
+    @property
+    def values(self) -> Float[Tensor, "width key"]:
+        """What each key adds."""
+        name, linear = self._last
+        return _scaled(linear.weight, linear.bias, self.scale, name)[0]
+
+    @property
+    def _last(self) -> tuple[str, nn.Linear]:
+        linears = [(name, one) for name, one in self.net.named_modules() if isinstance(one, nn.Linear)]
+        if not linears:
+            raise TowerUnsupported(type(self.net).__name__, "it ends in no linear map, so it adds no values by keys.")
+        return linears[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +151,7 @@ def _open_clip(network: Any) -> Tower:
             Attending(
                 name, attention.num_heads, block.ln_1, _joint(attention.in_proj_weight, attention.in_proj_bias,
                                                               attention.num_heads),
-                attention.head_dim**-0.5, out, out_bias, _after(block.ln_2, block.mlp, block.ls_2),
+                attention.head_dim**-0.5, out, out_bias, Feeding(block.ln_2, block.mlp, block.ls_2),
             )
         )  # fmt: skip
     matrix = (
@@ -170,7 +205,7 @@ def _picture_side(network: Any) -> Tower:
                 name, attention.num_heads, block.layer_norm1,
                 _apart(attention.q_proj, attention.k_proj, attention.v_proj, attention.num_heads),
                 float(attention.scale), attention.out_proj.weight, _bias_of(attention.out_proj),
-                _after(block.layer_norm2, block.mlp),
+                Feeding(block.layer_norm2, block.mlp),
             )
         )  # fmt: skip
 
@@ -235,7 +270,7 @@ def _timm_like(name: str, block: Any, heads: int) -> Attending:
         return query, key, value
 
     scale = float(attention.scale)
-    mlp = _after(block.norm2, block.mlp, getattr(block, "ls2", None))
+    mlp = Feeding(block.norm2, block.mlp, getattr(block, "ls2", None))
     return Attending(name, heads, block.norm1, normalised, scale, out, out_bias, mlp)
 
 
@@ -255,15 +290,6 @@ def _apart(
         return q, k, v
 
     return split
-
-
-def _after(*steps: Any) -> Callable[[Tensor], Tensor]:
-    def run(tokens: Tensor) -> Tensor:
-        for step in steps:
-            tokens = tokens if step is None else step(tokens)
-        return tokens
-
-    return run
 
 
 def _scaled(weight: Tensor, bias: Tensor | None, scale: Any, name: str) -> tuple[Tensor, Tensor]:

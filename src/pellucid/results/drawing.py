@@ -6,20 +6,37 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
+from torch.nn.functional import interpolate
 
 from pellucid.canvas.overlay import Overlay, hatch, outline, overlay
-from pellucid.canvas.raster import Pixels, display_size, resized
+from pellucid.canvas.raster import Pixels, display_size, enlarged, resized
 from pellucid.images import Frame, Geometry
 
 if TYPE_CHECKING:
     from pellucid.results.heatmaps import Heatmaps
     from pellucid.results.truth import Truth
 
+_PLATE = 480
+
 
 def photograph(frame: Frame, *, side: int) -> Pixels:
     """The picture, no side longer than `side`."""
     return resized(frame.pixels, display_size(frame.height, frame.width, side))
+
+
+def plate_of(frame: Frame) -> Pixels:
+    """The picture as large as it is drawn beside others; a small one enlarged."""
+    return enlarged(photograph(frame, side=_PLATE), _PLATE)
+
+
+def plate_under(frame: Frame, values: Float[np.ndarray, "rows columns"], geometry: Geometry, *, signed: bool) -> Pixels:
+    """`plate_of` with a map of the picture's own pixels over it; what the model never saw is hatched."""
+    shown = plate_of(frame)
+    smooth = interpolate(torch.from_numpy(values)[None, None].float(), shown.shape[:2], mode="bilinear")[0, 0]
+    seen = replace(geometry, original=(shown.shape[0], shown.shape[1])).seen
+    return overlay(shown, smooth.numpy(), signed=signed, seen=seen).pixels
 
 
 def drawn(heat: Heatmaps, index: int = 0, *, side: int) -> Overlay:

@@ -94,10 +94,8 @@ def benchmark(
     contest = Contest.prepare(under_study, cases, methods=methods, metrics=metrics, cap=cap, seed=seed, memory=memory)
     ledger = Ledger(Path(folder) / "benchmark.jsonl" if folder is not None else None)
     finished = ledger.read()
-    steps = [tuple(range(len(cases.names)))[start : start + STEP] for start in range(0, len(cases.names), STEP)]
-
-    keys = [contest.key(places) for places in steps]
-    missing = [places for key, places in zip(keys, steps, strict=True) if key not in finished]
+    keys = [contest.key(places) for places in contest.steps]
+    missing = [places for key, places in zip(keys, contest.steps, strict=True) if key not in finished]
     if workers > 1 and len(missing) > 1:
         job = _Elsewhere.of(under_study, truth, methods, metrics, scenes, cap, seed, memory, min(workers, len(missing)))
         done = ((missing[at], record) for at, record in spread(job, missing, workers))
@@ -205,6 +203,14 @@ class Contest:
         known = cases.part([0]).truth is not None
         return cls(model, cases, taking_part, left_out, _asked_metrics(metrics, model, known), seed, cap, memory)
 
+    @property
+    def steps(self) -> tuple[tuple[int, ...], ...]:
+        """The pictures that are done together; those whose maps are made again and again stand alone."""
+        count = len(self.cases.names)
+        alone = min(SANITY_PICTURES, count) if any(metric.remakes for metric in self.metrics) else 0
+        together = (tuple(range(start, min(start + STEP, count))) for start in range(alone, count, STEP))
+        return (*((place,) for place in range(alone)), *together)
+
     def key(self, places: Sequence[int]) -> str:
         """The same exactly when the same work would give the same findings."""
         facts = [
@@ -239,7 +245,7 @@ class Contest:
 
     def board(self, found: Sequence[Findings], rank_by: str | None) -> Leaderboard:
         """The leaderboard of all findings, in the order of the pictures."""
-        lengths = [min(STEP, len(self.cases.names) - start) for start in range(0, len(self.cases.names), STEP)]
+        lengths = [len(places) for places in self.steps]
         names = dict.fromkeys(name for one in found for table in one.values.values() for name in table)
         by_name = {one.method.name: one for one in self.contestants}
         entries: list[Entry] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from pellucid.registry import find_method
 from pellucid.stories.folder import JOURNAL, SUFFIXES, Done, Failed, Item, Journal, items_of
 from pellucid.stories.maps import check_layer, needs_of, said_later
 from pellucid.stories.panel import Plan, plan
+from pellucid.stories.places import asks_for_every, items_of_places
 from pellucid.stories.request import Request
 from pellucid.subject import VisionModel, load
-from pellucid.values import Attention
+from pellucid.values import Attention, Blocks
 from pellucid.values.place import place_of
 
 _USUAL_SIZE = (224, 224)
@@ -95,7 +96,8 @@ def prepare(
 ) -> Errand:
     """Finds the pictures, loads the model and refuses at once what cannot be done for any of them.
 
-    methods: names with commas between; target: a class name, or its number
+    methods: names with commas between; target: a class name, or its number; `every` is every box that a detector finds,
+             and every region of a segmenter
 
     Raises UnknownMethod, MethodUnavailable, UnknownLayer, UnknownClass, LoadError, RequestError, MemoryBudgetError
     where not even one picture fits, and ImageError where not one picture is there.
@@ -115,7 +117,12 @@ def prepare(
     if under_study.preprocess is None:
         raise PreprocessError(under_study.name)
     labels = under_study.labels  # names that do not fit are wrong for every picture, and so is an unknown class
-    if request.target is not None:
+    if asks_for_every(under_study, request.target):
+        request = replace(request, target=None)
+        items, empty = items_of_places(under_study, items)
+        missing += empty
+        _check_places(items, out)
+    elif request.target is not None:
         labels.index(request.target)
     with said_later():
         _check_methods(under_study, names, layer)
@@ -187,7 +194,7 @@ def _check_methods(model: VisionModel, names: Sequence[str] | None, layer: str |
     size = model.input_size or _USUAL_SIZE
     for method in map(find_method, names or ()):
         refuse_if_unavailable(model, method)
-        if Attention in method.needs and not model.layers_at(size).blocks:
+        if {Attention, Blocks} & set(method.needs) and not model.layers_at(size).blocks:
             raise MethodUnavailable(method.name, "it has no attention.", ("grad_cam", "layer_cam", "occlusion"))
         layer_for(model, method, layer, size)
     check_layer(model, layer, size)

@@ -16,6 +16,7 @@ from pellucid.stories.picture import explain_one
 from pellucid.stories.request import Request, batches_of
 from pellucid.stories.runner import Here, Runner
 from pellucid.subject import VisionModel
+from pellucid.values import Target
 
 JOURNAL = "journal.jsonl"
 SUFFIXES = (".html", ".png", ".json")
@@ -42,12 +43,16 @@ class Failed:
 
 @dataclass(frozen=True)
 class Item:
-    """One picture to do: where it comes from and what its files are called; `frame` where it was read already."""
+    """One picture to do: where it comes from and what its files are called; `frame` where it was read already.
+
+    target: what is explained of it; None is what the request asks
+    """
 
     source: str
     stem: str
     frame: Frame | None = None
     truth: Truth | None = None
+    target: Target | None = None
 
 
 def explain_into(
@@ -156,7 +161,9 @@ def _one(
                 pass  # damaged since: done again below
         (batch,) = batches_of(model, frame)
         with said_later():  # it stands in the notes of the maps
-            story = explain_one(model, batch, request, memory=memory, truth=item.truth, narrator=narrator)
+            story = explain_one(
+                model, batch, request, target=item.target, memory=memory, truth=item.truth, narrator=narrator
+            )
         for suffix in SUFFIXES:
             story.save(page.with_suffix(suffix))
         journal.add(key, item.stem, item.source)

@@ -29,7 +29,7 @@ from pellucid.results import Heatmaps
 from pellucid.stories.request import Asked, Batch, Pictures, batches_of, method_names, subject, training_note
 from pellucid.stories.versions import versions
 from pellucid.subject import VisionModel
-from pellucid.values import Attention, Check, Layer, Need
+from pellucid.values import Attention, Blocks, Check, Films, Layer, Need, Places
 
 # What one picture holds while gradients are kept: activations, their gradients, and copies that methods make.
 _COPIES = 4
@@ -150,7 +150,11 @@ def available(model: VisionModel, size: tuple[int, int]) -> dict[str, Method]:
 def why_not(model: VisionModel, method: Method, size: tuple[int, int]) -> str | None:
     """Why the method cannot explain this model at that input size; None where it can."""
     reason = unavailable(model, method) or _cut_off(model, method, size)
-    if reason is None and Attention in method.needs and not model.layers_at(size).blocks:
+    if reason is None and Places in method.needs and model.places is None:
+        return "it tells boxes and regions apart, and this model answers for the picture as a whole."
+    if reason is None and Films in method.needs and model.frames == 1:
+        return "it tells instants of a film apart, and this model sees single pictures."
+    if reason is None and {Attention, Blocks} & set(method.needs) and not model.layers_at(size).blocks:
         return "it has no attention."
     if reason is None and takes_layer(method):
         try:

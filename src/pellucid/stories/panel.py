@@ -26,7 +26,12 @@ PAIR = 3  # one forward and one backward
 LOOK = 1  # the prediction itself, where there is no backward
 
 # In the order in which maps are scored while the budget lasts; measured on the testbed (`pellucid testbed evaluate`).
-CANDIDATES = ("refined_occlusion", "chefer", "layer_cam", "grad_cam", "legrad", "rise", "lime", "hires_cam")
+CANDIDATES = (
+    "refined_occlusion", "excitation_backprop", "lrp", "chefer", "layer_cam", "grad_cam", "legrad", "rise", "lime",
+    "hires_cam",
+)  # fmt: skip
+# One more pass back each. Without attention LRP scores as well as others and points less well, so it stays out there.
+PASSED_BACK, FOR_ATTENTION = ("excitation_backprop",), ("legrad", "lrp")
 # Joined in this order when the budget allows for more than the default.
 DEARER = ("integrated_gradients", "smoothgrad", "lime", "rise", "kernel_shap", "score_cam")
 # A method that takes more steps where a picture needs them joins without, and gets them from what is left at the end.
@@ -143,6 +148,10 @@ class _Prices:
     size: tuple[int, int]
     layer: Layer | str | None
 
+    @property
+    def attention(self) -> bool:
+        return bool(self.model.layers_at(self.size).blocks)
+
     def of(self, method: Method, **parameters: Any) -> float:
         """Passes beyond what is shared, at most."""
         with warnings.catch_warnings():
@@ -172,8 +181,11 @@ def _default(usable: Mapping[str, Method], prices: _Prices, budget: float, share
     closer = _closer(usable, prices, budget, shared)
     steps = list(family)
     dropped: list[str] = []
-    if "legrad" in usable and shared + prices.of(usable["legrad"]) <= budget:
-        steps.append(Step("legrad", prices.of(usable["legrad"])))
+    for name in (*PASSED_BACK, *FOR_ATTENTION):
+        known = name in usable and (name in PASSED_BACK or prices.attention)
+        passes = prices.of(usable[name]) if known else 0
+        if known and shared + sum(step.passes for step in steps) + passes <= budget:
+            steps.append(Step(name, passes))
     if closer is not None:
         steps.append(closer)
     else:

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pellucid import hooks
 from pellucid.errors import MethodUnavailable, ModelError, UnknownLayer
+from pellucid.subject.clips import Filmstrip
 from pellucid.subject.footprint import Footprint, footprint
 from pellucid.values import Layer
 from pellucid.values.layer import Order
@@ -121,7 +122,7 @@ def probe(
         leaf = inputs.detach().clone().requires_grad_(inputs.is_floating_point())
         answer = run(network(leaf.clone()))
     size = (int(inputs.shape[-2]), int(inputs.shape[-1]))
-    entries = _entries(seen, totals, size, len(inputs))
+    entries = _entries(seen, totals, size, len(inputs), isinstance(network, Filmstrip))
     gradients = _first_that_reaches(seen, entries, answer)
     silent = frozenset(entry for entry, layer in entries.items() if layer.spatial and not _felt(layer, gradients))
     default, why = _default(seen, entries, silent, preferred, preferred_why)
@@ -149,6 +150,8 @@ def to_grid(values: Tensor, layer: Layer) -> Tensor:
         return values
     if layer.order == "nhwc":
         return values.permute(0, 3, 1, 2)
+    if layer.order == "ncthw":
+        return values.flatten(2, 3)
     if layer.kind == "tokens" and layer.grid is not None:
         tokens = values.transpose(0, 1) if layer.order == "tbc" else values
         rows, columns = layer.grid
@@ -165,6 +168,8 @@ def from_grid(grid: Tensor, values: Tensor, layer: Layer) -> Tensor:
         return grid
     if layer.order == "nhwc":
         return grid.permute(0, 2, 3, 1)
+    if layer.order == "ncthw":
+        return grid.unflatten(2, (layer.instants, -1))
     if layer.kind == "vector":
         return grid.flatten(1)
     tokens = values.transpose(0, 1) if layer.order == "tbc" else values
@@ -178,15 +183,23 @@ def from_grid(grid: Tensor, values: Tensor, layer: Layer) -> Tensor:
 # -- reading shapes -------------------------------------------------------------------------------------------------
 
 
-def _entries(seen: list[_Seen], totals: Counter[str], size: tuple[int, int], batch: int) -> dict[str, Layer]:
+def _entries(
+    seen: list[_Seen], totals: Counter[str], size: tuple[int, int], batch: int, films: bool
+) -> dict[str, Layer]:
     entries: dict[str, Layer] = {}
+    instants: dict[tuple[int, int], int] = {}  # of the maps of a film, by their grid
     grids: list[tuple[int, int]] = []  # of maps, in order; token layers take theirs from the last that fits
     prefixes: Counter[int] = Counter()
     previous = "nchw"
     for one in seen:
         calls = totals[one.name]
         name = one.name if calls == 1 else f"{one.name}#{one.call}"
-        layer = _read(one, name, calls, size, batch, grids, prefixes, previous)
+        layer = _read_film(one, name, calls, batch) if films else None
+        layer = layer or _read(one, name, calls, size, batch, grids, prefixes, previous)
+        if layer.order == "ncthw" and layer.grid is not None:
+            instants[layer.grid] = layer.instants
+        elif layer.kind == "tokens" and layer.grid in instants:
+            layer = replace(layer, instants=instants[layer.grid])
         entries[name] = layer
         if layer.kind == "map" and layer.grid is not None:
             grids.append(layer.grid)
@@ -222,6 +235,17 @@ def _read(
                 grid, prefix = found
                 return Layer(name, "tokens", order, grid, prefix, channels=shape[2], **known)
     return Layer(name, "none", "", None, channels=shape[-1] if shape else 0, **known)
+
+
+def _read_film(one: _Seen, name: str, calls: int, batch: int) -> Layer | None:
+    """A map over time and space, its instants one below another; None for anything else."""
+    shape = tuple(one.tensor.shape)
+    if len(shape) != 5 or shape[0] != batch:
+        return None
+    return Layer(
+        name, "map", "ncthw", (shape[2] * shape[3], shape[4]), channels=shape[1], calls=calls,
+        module=type(one.module).__name__, index=one.index, shape=shape[1:], instants=shape[2],
+    )  # fmt: skip
 
 
 def _is_attention(tensor: Tensor) -> bool:

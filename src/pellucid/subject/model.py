@@ -17,15 +17,19 @@ from pellucid.compute.memory import Budget, halving
 from pellucid.errors import MethodUnavailable, ModelError, PellucidError, PreprocessError, ShapeError, TargetError
 from pellucid.images.frame import Frame
 from pellucid.results.model_card import ModelCard
-from pellucid.subject import outputs, targets, timm_config
+from pellucid.subject import outputs, places, targets, timm_config
+from pellucid.subject.clips import Filmstrip
 from pellucid.subject.labels import Labels
 from pellucid.subject.layers import LayerTree, first_tensor, probe, to_grid
+from pellucid.subject.loaders import dense
 from pellucid.subject.outputs import Activation, Outputs
+from pellucid.subject.places import Places
 from pellucid.values import Preprocess, Seed, Target
 
 _USUAL_SIZE = (224, 224)
 _UNKNOWN_SAMPLE_BYTES = 64 * 2**20
 _PROBE_SPREAD = 0.5
+_BACKBONE = "the last layer of its backbone, from which its maps of all scales come"
 
 
 class VisionModel:
@@ -86,6 +90,11 @@ class VisionModel:
                 if isinstance(module, nn.Conv2d):
                     return module.in_channels if module.in_channels in (1, 3, 4) else 3
         return 3
+
+    @property
+    def frames(self) -> int:
+        """How many frames a film has that it takes; a model of pictures takes one."""
+        return self.network.frames if isinstance(self.network, Filmstrip) else 1
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -276,16 +285,41 @@ class VisionModel:
             raise TargetError(f"A reference is one picture; got {len(inputs)}.")
         if layer is None:
             return self.predict(inputs)[0]
-        address, kept = self.layers_at((int(inputs.shape[-2]), int(inputs.shape[-1])))[layer], []
+        address = self.layers_at((int(inputs.shape[-2]), int(inputs.shape[-1])))[layer]
+        return to_grid(self.read_layer(inputs, address.name), address)[0].flatten(1).mean(dim=1)
+
+    def read_layer(self, inputs: Float[Tensor, "batch channel height width"], name: str) -> Tensor:
+        """What a layer puts out, as the model makes it but float32, without gradients."""
+        assert self.network is not None
+        kept: list[Tensor | None] = []
 
         def keep(_name: str, call: int, _module: nn.Module, _inputs: Any, output: Any) -> None:
             kept.append(first_tensor(output))
 
-        assert self.network is not None
-        with hooks.guest(self.network), torch.no_grad(), hooks.watched(self.network, [layer.split("#")[0]], keep):
-            self.run(inputs)
-        call = int(address.name.split("#")[1]) if "#" in address.name else 1
-        return to_grid(kept[call - 1], address)[0].float().flatten(1).mean(dim=1)
+        module, _, call = name.partition("#")
+        with hooks.guest(self.network), torch.no_grad(), hooks.watched(self.network, [module], keep):
+            self._answered(inputs)
+        found = kept[int(call or 1) - 1]
+        assert found is not None
+        return found.float()
+
+    @property
+    def places(self) -> Places | None:
+        """What it answers for beside the picture as a whole, boxes or pixels; None where it is nothing."""
+        return places.places_of(self)
+
+    def finds(
+        self, pictures: Frame | Sequence[Frame] | Tensor, *, least: float = 0.3
+    ) -> tuple[tuple[Target, ...], ...]:
+        """The boxes that a detector finds in each picture, or the regions of a segmenter, as targets; surest first.
+
+        pictures: Frames, or model input [batch 3 height width]; least: the least probability of a box
+        Raises MethodUnavailable for a model that answers for the picture as a whole.
+        """
+        if isinstance(pictures, Tensor):
+            return places.finds(self, self.check_input(pictures), least=least)
+        frames = [pictures] if isinstance(pictures, Frame) else list(pictures)
+        return tuple(found for frame in frames for found in places.finds(self, self.prepare([frame]), least=least))
 
     def to(self, device: str | torch.device) -> VisionModel:
         """The same model on another device; this moves the caller's module, as the caller asked."""
@@ -377,7 +411,8 @@ def wrap(
 ) -> VisionModel:
     """A model of your own, ready to be explained; it is never changed.
 
-    model:      any nn.Module, or any callable as a black box ([batch 3 height width] tensor in, [batch classes] out)
+    model:      any nn.Module, or any callable as a black box ([batch 3 height width] tensor in, [batch classes] out);
+                detectors and segmenters of torchvision are read at their boxes and pixels, see `places`
     preprocess: how a picture becomes its input; None takes the module's own config (timm, torchvision weights), and
                 where there is none only tensors that are model input already can be explained
     labels:     class names in the order of the output
@@ -400,10 +435,15 @@ def wrap(
         raise ModelError(f"labels is a {type(labels).__name__}; expected a list of names in the order of the output.")
     if input_size is not None and not _is_size(input_size):
         raise ModelError(f"input_size is {input_size!r}; expected two whole numbers above 0, (rows, columns).")
+    name = name or _name_of(model)
+    if isinstance(model, nn.Module) and (known := dense.seen(_unwrapped(model))) is not None:
+        model, preprocess = known.module, preprocess or known.preprocess
+        default_layer, why_layer = default_layer or known.default_layer, why_layer or _BACKBONE
+        activation = known.activation if activation == "auto" else activation
     if preprocess is None and isinstance(model, nn.Module):
         preprocess = _own_preprocess(_unwrapped(model))
     return VisionModel(
-        model, name=name or _name_of(model), spec=spec, preprocess=preprocess, labels=labels, output=output,
+        model, name=name, spec=spec, preprocess=preprocess, labels=labels, output=output,
         activation=activation, input_size=input_size, default_layer=default_layer, why_layer=why_layer,
         text_encoder=text_encoder, notes=notes,
     )  # fmt: skip

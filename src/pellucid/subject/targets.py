@@ -11,7 +11,20 @@ from torch import Tensor
 
 from pellucid.errors import TargetError
 from pellucid.images import Frame
-from pellucid.values import Call, Class, Contrast, Predicted, Probability, Similar, Target, Text, Unit
+from pellucid.subject.places import settled_box, settled_pixels
+from pellucid.values import (
+    Box,
+    Call,
+    Class,
+    Contrast,
+    Pixels,
+    Predicted,
+    Probability,
+    Similar,
+    Target,
+    Text,
+    Unit,
+)
 
 if TYPE_CHECKING:
     from pellucid.subject.model import VisionModel
@@ -66,6 +79,10 @@ def in_words(model: VisionModel, target: Target) -> str:
             return f"unit {channel} of {layer}" + (f" at {position}" if position else "")
         case Text(text=text):
             return text
+        case Box(index=index, sides=sides) if isinstance(index, int):
+            return f"{name(index)} at {', '.join(f'{side:.0f}' for side in sides)}"
+        case Pixels(index=index, mask=mask) if isinstance(index, int):
+            return f"{name(index)} in {'the whole picture' if mask is None else f'{int(mask.sum())} pixels'}"
         case Similar(reference=reference):
             return f"likeness to {getattr(reference, 'name', 'the reference')}"
         case Call() as call:
@@ -148,4 +165,6 @@ _SETTLE: dict[type, Callable[..., Target]] = {
     Unit: _settle_unit,
     Text: _settle_text,
     Similar: _settle_similar,
+    Box: lambda model, target: settled_box(model, target, _class(model, target.index)),
+    Pixels: lambda model, target: settled_pixels(model, target, _class(model, target.index)),
 }

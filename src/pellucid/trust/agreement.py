@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from pellucid.engine.perturb import ranking
 from pellucid.registry import metric
-from pellucid.trust.likeness import rank_correlation
+from pellucid.trust.likeness import correlation, ranks
 from pellucid.trust.measured import Maps, Measured, is_control
 from pellucid.values.seed import Seed
 
@@ -26,7 +26,8 @@ def rank_agreement(maps: Maps) -> Measured:
 
     Spearman, -1 to 1. A map measured alone has nobody to agree with and no value.
     """
-    return _with_others(maps, rank_correlation, "rank correlation")
+    ordered = {name: ranks(values)[:, None] for name, values in maps.items()}
+    return _with_others(ordered, correlation, "rank correlation")
 
 
 @metric("top_agreement", better="higher", paper="Krishna et al. 2022; Quantus' top-k intersection")
@@ -36,10 +37,12 @@ def top_agreement(maps: Maps, *, top: float = 0.1) -> Measured:
     top: the part of the picture that counts as strongest. 0 to 1; two random maps share `top`
     """
 
-    def shared(one: Tensor, other: Tensor) -> Tensor:
-        return _shared_top(one, other, top)
+    strongest = {name: _strongest(values, top) for name, values in maps.items()}
 
-    return _with_others(maps, shared, "share of the strongest pixels")
+    def shared(one: Tensor, other: Tensor) -> Tensor:
+        return (one & other).flatten(1).sum(dim=1) / _count(one, top)
+
+    return _with_others(strongest, shared, "share of the strongest pixels")
 
 
 @metric("sign_agreement", better="higher", paper="Krishna et al. 2022")
@@ -87,10 +90,6 @@ def _carried(one: Float[Tensor, "cell"], other: Float[Tensor, "cell"], places: F
     if not float(one.sum()) or not float(other.sum()):
         return math.nan
     return float(wasserstein_distance_nd(places.numpy(), places.numpy(), one.numpy(), other.numpy()))
-
-
-def _shared_top(one: Tensor, other: Tensor, top: float) -> Float[Tensor, "batch"]:
-    return (_strongest(one, top) & _strongest(other, top)).flatten(1).sum(dim=1) / _count(one, top)
 
 
 def _strongest(values: Float[Tensor, "batch height width"], top: float) -> Bool[Tensor, "batch height width"]:

@@ -4,24 +4,32 @@ from pellucid.values.check import Check
 from pellucid.values.layer import Layer
 from pellucid.values.need import (
     Activation,
+    Attended,
+    AttendedGradient,
     Attention,
     AttentionGradient,
     BiasGradient,
+    Blocks,
+    Films,
     Gradient,
     Gradients,
     InputGradient,
     Need,
+    Places,
     Rule,
     Scores,
     Tail,
 )
 from pellucid.values.preprocess import Preprocess
+from pellucid.values.proposals import Proposals
 from pellucid.values.region import Region
 from pellucid.values.seed import Seed
 from pellucid.values.target import (
+    Box,
     Call,
     Class,
     Contrast,
+    Pixels,
     Predicted,
     Probability,
     Similar,
@@ -33,9 +41,15 @@ from pellucid.values.target import (
 
 __all__ = [
     "Activation",
+    "Attended",
+    "AttendedGradient",
     "Attention",
     "AttentionGradient",
     "BiasGradient",
+    "Blocks",
+    "Films",
+    "Places",
+    "Box",
     "Call",
     "Check",
     "Class",
@@ -45,8 +59,10 @@ __all__ = [
     "InputGradient",
     "Layer",
     "Need",
+    "Pixels",
     "Predicted",
     "Preprocess",
+    "Proposals",
     "Probability",
     "Region",
     "Rule",

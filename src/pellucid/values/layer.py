@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["map", "tokens", "vector", "none"]
-Order = Literal["nchw", "nhwc", "btc", "tbc", ""]
+Order = Literal["nchw", "nhwc", "ncthw", "btc", "tbc", ""]
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,12 @@ class Layer:
 
     kind:          `map` and `tokens` lie on a grid over the picture; `vector` has one value per channel; `none` is
                    anything else (windows, attention weights, several tensors of unclear meaning)
-    order:         how the grid lies in memory: nchw, nhwc, btc (batch token channel) or tbc
+    order:         how the grid lies in memory: nchw, nhwc, ncthw (t instants), btc (batch token channel) or tbc
     grid:          rows and columns of the grid for the input size that was probed
     prefix_tokens: tokens before the grid: class, distillation, registers
     calls:         how often one forward runs the module; `name#2` addresses the second call
     index:         position in the order of execution
+    instants:      of a model of films, over how many instants the grid reaches; its rows are theirs, one below another
     """
 
     name: str
@@ -32,6 +33,7 @@ class Layer:
     module: str = ""
     index: int = 0
     shape: tuple[int, ...] = ()
+    instants: int = 1
 
     @property
     def spatial(self) -> bool:
@@ -43,6 +45,7 @@ class Layer:
             "name": self.name, "kind": self.kind, "order": self.order, "grid": list(self.grid) if self.grid else None,
             "prefix_tokens": self.prefix_tokens, "channels": self.channels, "calls": self.calls,
             "module": self.module, "index": self.index, "shape": list(self.shape),
+            "instants": self.instants,
         }  # fmt: skip
 
 

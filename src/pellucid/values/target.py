@@ -1,7 +1,8 @@
 """What is explained, as a value.
 
-A target turns what it reads into one number per sample. Most read the model's output; `Unit` reads a layer. Names in a
-target ("tabby cat", a text, a reference picture) are resolved by the model under study before the first pass.
+A target turns what it reads into one number per sample. Most read the model's output; `Unit`, `Box` and `Pixels` read a
+layer. Names in a target ("tabby cat", a text, a reference picture) are resolved by the model under study before the
+first pass.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pellucid.errors import PellucidError, TargetError
+from pellucid.values.proposals import NOTHING, Proposals
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,95 @@ class Similar(Target):
 
 
 @dataclass(frozen=True)
+class Box(Target):
+    """One box of a detector with its class: the log odds, before suppression, of the proposal that fits it best.
+
+    The proposal of the greatest overlap (intersection over union) is looked for anew in every changed picture; where
+    none touches the box, the log odds are those of nothing.
+
+    sides:   left, top, right, bottom in pixels of the model input: a detection, or a box that was missed
+    chances: the probability of every class of a detection, which d_rise compares; empty is this class alone
+    layer, classes: filled in by the model
+    """
+
+    sides: tuple[float, float, float, float]
+    index: int | str
+    chances: tuple[float, ...] = ()
+    layer: str = ""
+    classes: int = 0
+    kind: ClassVar[str] = "box"
+
+    @property
+    def reads(self) -> str:
+        return self.layer or "output"
+
+    @property
+    def resolved(self) -> bool:
+        return isinstance(self.index, int) and self.layer != ""
+
+    @property
+    def rectangle(self) -> Float[Tensor, "4"]:
+        """Its sides, as proposals have theirs."""
+        return torch.tensor(self.sides, dtype=torch.float32)
+
+    def __call__(self, value: Tensor) -> Float[Tensor, "batch"]:
+        proposals = Proposals.unpacked(value, self.classes)
+        overlap = proposals.overlaps(self.rectangle).detach()
+        rows, best = torch.arange(len(overlap), device=overlap.device), overlap.argmax(dim=1)
+        odds = proposals.odds[rows, best, int(self.index)]
+        return torch.where(overlap[rows, best] > 0, odds, torch.full_like(odds, NOTHING))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "sides": list(self.sides), "chances": list(self.chances)}
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels(Target):
+    """One class of a segmenter over a region: the mean of its logits there.
+
+    mask:  the region, True inside, in pixels of the model input; None is the whole picture
+    layer: filled in by the model
+    """
+
+    mask: Bool[Tensor, "height width"] | None
+    index: int | str
+    layer: str = ""
+    kind: ClassVar[str] = "pixels"
+
+    @property
+    def reads(self) -> str:
+        return self.layer or "output"
+
+    @property
+    def resolved(self) -> bool:
+        return isinstance(self.index, int) and self.layer != ""
+
+    def __call__(self, value: Float[Tensor, "batch classes h w"]) -> Float[Tensor, "batch"]:
+        logits = value[:, int(self.index)]
+        if self.mask is None:
+            return logits.mean(dim=(1, 2))
+        inside = self.mask.to(logits)[None, None]
+        if inside.shape[-2:] != logits.shape[-2:]:  # logits on a coarser grid: each cell by its part of the region
+            inside = torch.nn.functional.adaptive_avg_pool2d(inside, (logits.shape[-2], logits.shape[-1]))
+        return (logits * inside[0]).sum(dim=(1, 2)) / inside.sum()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pixels) and self._facts == other._facts
+
+    def __hash__(self) -> int:
+        return hash(self._facts)
+
+    @property
+    def _facts(self) -> tuple[Any, ...]:
+        region = None if self.mask is None else (tuple(self.mask.shape), self.mask.cpu().numpy().tobytes())
+        return self.index, self.layer, region
+
+    def to_dict(self) -> dict[str, Any]:
+        mask = None if self.mask is None else self.mask.int().tolist()
+        return {"kind": self.kind, "mask": mask, "index": self.index, "layer": self.layer}
+
+
+@dataclass(frozen=True)
 class Call(Target):
     """Any function of the model's output [batch classes] that gives one number per sample."""
 
@@ -207,7 +298,7 @@ class Call(Target):
 
 
 _KINDS: dict[str, Callable[..., Target]] = {
-    kind.kind: kind for kind in (Predicted, Class, Contrast, Probability, Unit, Text, Similar)
+    kind.kind: kind for kind in (Predicted, Class, Contrast, Probability, Unit, Text, Similar, Box, Pixels)
 }
 
 
@@ -219,6 +310,10 @@ def target_from_dict(record: Mapping[str, Any]) -> Target:
         return Call(_lost_function, name=str(values["name"]))
     if kind == "unit" and values["position"] is not None:
         values["position"] = tuple(values["position"])
+    if kind == "box":
+        values |= {"sides": tuple(values["sides"]), "chances": tuple(values["chances"])}
+    if kind == "pixels" and values["mask"] is not None:
+        values["mask"] = torch.tensor(values["mask"], dtype=torch.bool)
     if kind == "similar" and values["embedding"] is not None:
         values["embedding"] = torch.tensor(values["embedding"])
     return _KINDS[kind](**values)

@@ -1,4 +1,4 @@
-"""Image classifiers and dual encoders of transformers."""
+"""Image classifiers, detectors and dual encoders of transformers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.nn import functional
 from pellucid.errors import LoadError, MissingExtra, RequestError, TargetError
 from pellucid.images import Frame
 from pellucid.subject.labels import Labels
-from pellucid.subject.loaders import dual, imagenet
+from pellucid.subject.loaders import dense, dual, imagenet
 from pellucid.subject.loaders.architecture import seeded, untrained
 from pellucid.subject.loaders.libraries import first_line, library
 from pellucid.values import Preprocess
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PREFIX = "hf"
 EXAMPLE = "hf:google/vit-base-patch16-224"
-HELP = "a transformers image classifier or CLIP-like model, by hub name (@revision) or folder; CLIP takes ?texts=a|b"
+HELP = "a transformers classifier, DETR or CLIP-like model, by hub name (@revision) or folder; CLIP takes ?texts=a|b"
 
 # Dual encoders whose picture side can run on its own: model type -> the layers from picture to embedding.
 _PICTURE_SIDE: Mapping[str, tuple[str, ...]] = {
@@ -53,7 +53,7 @@ def load(
     local_only: never ask the network
 
     What lies in the local cache is taken without asking the network.
-    Raises LoadError for models that are neither classifier nor dual encoder, and when the download fails.
+    Raises LoadError for models that are neither classifier nor detector nor dual encoder, and when the download fails.
     """
     hub = _Hub(name, {"revision": weights} if isinstance(weights, str) else {}, trust_remote_code, local_only)
     config = hub.read(hub.transformers.AutoConfig)
@@ -70,6 +70,8 @@ def load(
     if texts is not None:
         raise LoadError(hub.spec, f"it is a {config.model_type} classifier; it cannot be compared with texts.",
                         "Leave texts out.")  # fmt: skip
+    if kind.endswith("ForObjectDetection"):
+        return _detector(hub, config, drawn, wrapping, notes)
     flipped = bool(getattr(processor, "do_flip_channel_order", False))
     return _classifier(hub, config, drawn, wrapping, notes, flipped=flipped)
 
@@ -164,6 +166,19 @@ def _classifier(
     return wrap(_FlippedColours(net) if flipped else net, notes=tuple(notes), **wrapping)
 
 
+def _detector(hub: _Hub, config: Any, drawn: int | None, wrapping: dict[str, Any], notes: list[str]) -> VisionModel:
+    from pellucid.subject.model import wrap
+
+    net = _network(hub, hub.transformers.AutoModelForObjectDetection, config, drawn)
+    wrapping.setdefault("labels", _labels(config))
+    seen, layer = dense.seen_transformers(hub.spec, net, config)
+    usual: dict[str, Any] = {
+        "activation": "sigmoid", "default_layer": layer,
+        "why_layer": "the last layer of its encoder, whose tokens lie over the picture",
+    }  # fmt: skip
+    return wrap(seen, notes=tuple(notes), **{**usual, **wrapping})
+
+
 def _dual(
     hub: _Hub, config: Any, drawn: int | None, texts: Sequence[str], wrapping: dict[str, Any], notes: list[str]
 ) -> VisionModel:
@@ -211,7 +226,7 @@ def _network(hub: _Hub, kind: Any, config: Any, drawn: int | None) -> Any:
     return net.eval()
 
 
-_KINDS = f"hf: loads image classifiers and the dual encoders {', '.join(_PICTURE_SIDE)}."
+_KINDS = f"hf: loads image classifiers, detectors of the DETR family and the dual encoders {', '.join(_PICTURE_SIDE)}."
 
 
 def _labels(config: Any) -> Labels | None:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import LoadError, SceneError, UnknownModel
+from pellucid.subject.clips import wrap_clips
 from pellucid.subject.loaders import dual
-from pellucid.values import Preprocess
+from pellucid.subject.places import DETECTOR, SEGMENTER, Painting, Proposing
+from pellucid.values import Preprocess, Proposals
 
 if TYPE_CHECKING:
     from pellucid.subject.model import VisionModel
@@ -20,7 +22,14 @@ if TYPE_CHECKING:
 
 PREFIX = "testbed"
 EXAMPLE = "testbed:cnn"
-HELP = "a small net that comes with pellucid: cnn, vit, cnn_background (looks at the wrong thing), dual, digits"
+HELP = (
+    "a small net that comes with pellucid: cnn, vit, cnn_background (looks at the wrong thing), dual, digits, "
+    "detector, segmenter"
+)
+
+
+_DETECTOR_LAYER = ("features", "the last layer before species and box part ways")
+_SEGMENTER_LAYER = ("down3", "the coarsest layer, where each cell has seen most of the bird")
 
 
 def load(
@@ -46,7 +55,7 @@ def load(
             remedy=f"It has {', '.join(known)}.",
         )  # fmt: skip
     kind, spec = nets.ARCHITECTURES[name].kind, f"{PREFIX}:{name}"
-    if kind not in ("classifier", "dual"):
+    if kind not in ("classifier", "dual", "detector", "segmenter", "clip"):
         raise LoadError(
             spec,
             f"the {kind} does not answer with one number per class.",
@@ -66,7 +75,26 @@ def load(
     if isinstance(net, nets.Dual):
         return _dual(spec, net, texts, **{**usual, **wrapping})
     usual["labels"] = card.labels
+    if isinstance(net, nets.ClipNet):
+        usual |= {"default_layer": "features", "why_layer": "the last layer before time and space are pooled"}
+        return wrap_clips(net, frames=net.frames, size=size, **{**usual, **wrapping})
+    if isinstance(net, nets.Detector):
+        usual |= {"default_layer": f"{DETECTOR}{_DETECTOR_LAYER[0]}", "why_layer": _DETECTOR_LAYER[1]}
+        return wrap(Proposing(net, _proposals, len(card.labels)), activation="sigmoid", **{**usual, **wrapping})
+    if isinstance(net, nets.Segmenter):
+        usual |= {"default_layer": f"{SEGMENTER}{_SEGMENTER_LAYER[0]}", "why_layer": _SEGMENTER_LAYER[1]}
+        return wrap(Painting(net, _painted, len(card.labels)), activation="softmax", **{**usual, **wrapping})
     return wrap(net, **{**usual, **wrapping})
+
+
+def _proposals(net: Any, pictures: Tensor) -> Proposals:
+    """Every cell of the detector proposes its bird; it has no objectness beside its classes."""
+    heat, boxes = (values.flatten(2).transpose(1, 2) for values in net(pictures))
+    return Proposals(boxes, boxes.new_ones(boxes.shape[:2]), heat)
+
+
+def _painted(net: Any, pictures: Tensor) -> Tensor:
+    return net(pictures)
 
 
 def _dual(spec: str, net: Dual, texts: Sequence[str] | None, **wrapping: Any) -> VisionModel:

@@ -1,6 +1,7 @@
 """The testbed's own nets: plain modules that take pictures in 0..1 and normalise inside."""
 
 from pellucid.testbed.nets.attending import Attended, Attender
+from pellucid.testbed.nets.bags import BagNet, features_of
 from pellucid.testbed.nets.blocks import Attention, Block, CrossAttention, Mlp, Normalise
 from pellucid.testbed.nets.cards import Card
 from pellucid.testbed.nets.catalogue import (
@@ -21,6 +22,7 @@ from pellucid.testbed.nets.catalogue import (
     tower_of,
 )
 from pellucid.testbed.nets.classifiers import SmallCNN, SmallViT
+from pellucid.testbed.nets.clips import ClipNet
 from pellucid.testbed.nets.dense import Detections, Detector, Segmenter
 from pellucid.testbed.nets.dual import Dual
 from pellucid.testbed.nets.generators import VAE, Critic, Generator
@@ -50,8 +52,10 @@ __all__ = [
     "ARCHITECTURES",
     "WEIGHTS",
     "Attention",
+    "BagNet",
     "Block",
     "Card",
+    "ClipNet",
     "CrossAttention",
     "Dual",
     "Entry",
@@ -62,6 +66,7 @@ __all__ = [
     "SmallViT",
     "Words",
     "build",
+    "features_of",
     "built",
     "known",
     "load",

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 class Normalise(nn.Module):
-    """Pictures in 0..1 become about -2..2."""
+    """Pictures, or films, in 0..1 become about -2..2."""
 
-    def forward(self, pictures: Float[Tensor, "batch colour h w"]) -> Float[Tensor, "batch colour h w"]:
+    def forward(self, pictures: Float[Tensor, "batch colour *place"]) -> Float[Tensor, "batch colour *place"]:
         return (pictures - 0.5) / 0.25
 
     def additive_bias(self) -> Float[Tensor, "colour"]:

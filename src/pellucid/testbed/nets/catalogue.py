@@ -14,10 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pellucid.errors import SceneError
+from pellucid.testbed.bags import BAG_LABELS
+from pellucid.testbed.clips import DIRECTIONS
 from pellucid.testbed.fields import SPECIES
 from pellucid.testbed.nets.attending import Attender
+from pellucid.testbed.nets.bags import BagNet
 from pellucid.testbed.nets.cards import Card
 from pellucid.testbed.nets.classifiers import BIRD_CNN, DIGIT_CNN, SmallCNN, SmallViT
+from pellucid.testbed.nets.clips import ClipNet
 from pellucid.testbed.nets.dense import PART_COUNT, Detector, Segmenter
 from pellucid.testbed.nets.dual import Dual
 from pellucid.testbed.nets.generators import VAE, Generator
@@ -42,7 +46,7 @@ class Entry:
     kind:    what it does: names species, finds birds, tells, paints
     labels:  the names of its outputs; empty for nets that speak, whose card lists their words
     about:   what it is, in a sentence; for a biased twin, what was planted
-    tower:   the net whose picture tower it looks through, which stays in that net's file
+    tower:   the net whose picture tower (a classifier's: all of it) it looks through, which stays in that net's file
     words:   those that it is taught, for nets that read or speak
     """
 
@@ -169,6 +173,22 @@ ARCHITECTURES: Mapping[str, Entry] = {
         SPECIES,
         "Sketches birds of an asked species from 48 numbers of chance, of which wings, tail and plume can be told.",
     ),
+    "bags": Entry(
+        lambda _: BagNet(),
+        "bag",
+        BAG_LABELS,
+        "Says of a bag of 6 to 24 pictures whether any bird in it wears a plume, which of them do being told to nobody "
+        "(ACMIL: five attentions that learn to look at different pictures). It sees through the frozen convolutions of "
+        "`cnn`.",
+        tower="cnn",
+    ),
+    "clips": Entry(
+        lambda _: ClipNet(),
+        "clip",
+        DIRECTIONS,
+        "Watches a film of 8 frames and says which way the bird flies; it flies in four of them and stands in the "
+        "others, and which way it faces says nothing.",
+    ),
 }
 
 
@@ -222,7 +242,8 @@ def tower_of(name: str) -> dict[str, Tensor]:
     if tower is None:
         return {}
     whole = load(tower)[0].state_dict()
-    return {f"tower.{key.removeprefix('image.')}": value for key, value in whole.items() if key.startswith("image.")}
+    prefix = "image." if ARCHITECTURES[tower].kind == "dual" else ""
+    return {f"tower.{key.removeprefix(prefix)}": value for key, value in whole.items() if key.startswith(prefix)}
 
 
 def save(net: nn.Module, card: Card, folder: Path = WEIGHTS) -> Path:

@@ -102,6 +102,8 @@ PLANS: Mapping[str, Plan] = {
     "vlm": Plan(Recipe(3000, 1.5e-3), 24_000, quick=True),
     "vae": Plan(Recipe(3000, 2e-3, batch=32), 12_000, {"camera": 0.0}, quick=True),
     "gan": Plan(Recipe(4000, 3e-4, batch=32), 12_000, {"camera": 0.0}, start="vae", quick=True),
+    "bags": Plan(Recipe(1000, 1e-3, batch=8), 1000),
+    "clips": Plan(Recipe(400, 4e-3, batch=32), 3000),
 }
 # Shorter than the shipped nets' recipes, and enough: the clean ones recognise the species, the biased ones follow the
 # landscape and read the plume.

@@ -16,7 +16,9 @@ from pellucid.testbed import nets
 from pellucid.testbed.nets import ARCHITECTURES, VAE, WEIGHTS, Answerer, Card, Generator, Segmenter, words_of
 from pellucid.testbed.train import (
     attending,
+    bags,
     classifiers,
+    clips,
     detection,
     dual,
     grounding,
@@ -67,6 +69,8 @@ KINDS: Mapping[str, Kind] = {
     "answerer": Kind(grounding.fit, grounding.measure),
     "vlm": Kind(talking.fit, talking.measure),
     "vae": Kind(painting.fit_vae, painting.measure_vae),
+    "bag": Kind(bags.fit, bags.measure),
+    "clip": Kind(clips.fit, clips.measure),
     "gan": Kind(painting.fit_gan, painting.measure_gan),
 }
 
