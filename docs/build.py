@@ -135,6 +135,7 @@ def draw_methods(names: Sequence[str], site: Path) -> Pictures:
     from pellucid.stories.contestants import fitted
     from pellucid.stories.demo import photographs
     from pellucid.stories.maps import why_not
+    from pellucid.stories.panel import Prices
 
     models = [pl.load(spec) for spec in MODELS]
     sizes = [model.input_size or _SCENE for model in models]
@@ -154,7 +155,7 @@ def draw_methods(names: Sequence[str], site: Path) -> Pictures:
         _of_scene(models[reasons.index(None)], name).save(site / path)
         drawn[name] = {path: "on a rendered scene"}
         if why_not(photographer, method, size) is None:
-            within = fitted(method, size, PASSES)
+            within = fitted(Prices(photographer, size), method, PASSES)
             heat = pl.attribute(photographer, photograph, name, **(within.parameters if within else {}))
             path = folder / f"{name}-photograph.png"
             heat.save(site / path)

@@ -22,7 +22,7 @@ _ROWS = 8  # of a forward that one box takes: two ends in twice the precision, a
 _READING = 5  # pictures that run so that the operations are written down
 
 
-def _passes(*, grid: int = 8, rivals: int = 3, samples: int = 8, **_: Any) -> float:
+def _passes(*, grid: int = 8, rivals: int = 2, samples: int = 8, **_: Any) -> float:
     """Where everything is bounded, or where samples take the place of the part that is not, whichever is more."""
     return (grid**2 + 1) * (2.0 + max(samples, 1 + 2 * rivals)) + _READING
 
@@ -47,7 +47,7 @@ def eva(
     radius: float = 1e-5,
     grid: int = 8,
     mode: str = "hybrid",
-    rivals: int = 3,
+    rivals: int = 2,
     samples: int = 8,
 ) -> Float[Tensor, "batch grid_rows grid_columns"]:
     """How much less a rival could lead after the worst of all small changes if this cell held still.

@@ -10,11 +10,10 @@ from pellucid.engine.maps import alternatives
 from pellucid.engine.parameters import parameters_of
 from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.registry import Method, find_method
-from pellucid.stories.listing import default_cost
 from pellucid.stories.maps import available, why_not
+from pellucid.stories.panel import LOOK, PAIR, Prices
 from pellucid.subject import VisionModel
 
-PAIR, LOOK = 3, 1
 # What a method draws more or fewer of; the first it has is the one that is cut.
 _COUNTS = ("most_steps", "steps", "samples", "masks", "top", "closer")
 
@@ -38,6 +37,7 @@ def contestants(
     """
     if not cap >= 1:
         raise RequestError(f"cap={cap}; expected 1 pass or more.")
+    prices = Prices(model, size)
     if asked != "all":
         names = (asked,) if isinstance(asked, str) else tuple(asked)
         named = [find_method(name) for name in dict.fromkeys(names)]
@@ -47,24 +47,24 @@ def contestants(
             reason = why_not(model, method, size)
             if reason is not None:
                 raise MethodUnavailable(method.name, reason, alternatives(model, method))
-        return tuple(Contestant(method, _alone(method, size)) for method in named), ()
+        return tuple(Contestant(method, _alone(prices, method)) for method in named), ()
     taking_part: list[Contestant] = []
     left_out: list[tuple[str, float, str]] = []
     for method in available(model, size).values():
         if method.question != "where" or method.control:
             continue
-        one = fitted(method, size, cap)
+        one = fitted(prices, method, cap)
         if one is None:
-            left_out.append((method.name, _alone(method, size), f"takes more than {cap:.0f} passes a picture"))
+            left_out.append((method.name, _alone(prices, method), f"takes more than {cap:.0f} passes a picture"))
         else:
             taking_part.append(one)
     return tuple(taking_part), tuple(left_out)
 
 
-def fitted(method: Method, size: tuple[int, int], cap: float) -> Contestant | None:
+def fitted(prices: Prices, method: Method, cap: float) -> Contestant | None:
     """The method with its own parameters, or with as many samples as the cap allows; None where it has none to cut."""
-    if _alone(method, size) <= cap:
-        return Contestant(method, _alone(method, size))
+    if _alone(prices, method) <= cap:
+        return Contestant(method, _alone(prices, method))
     known = parameters_of(method)
     counted = next((name for name in _COUNTS if isinstance(known.get(name), int)), None)
     if counted is None:
@@ -72,12 +72,12 @@ def fitted(method: Method, size: tuple[int, int], cap: float) -> Contestant | No
     low, high = 0, int(known[counted])
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _alone(method, size, **{counted: middle}) <= cap else (low, middle)
+        low, high = (middle, high) if _alone(prices, method, **{counted: middle}) <= cap else (low, middle)
     if low < 1:
         return None
-    return Contestant(method, _alone(method, size, **{counted: low}), {counted: low})
+    return Contestant(method, _alone(prices, method, **{counted: low}), {counted: low})
 
 
-def _alone(method: Method, size: tuple[int, int], **parameters: Any) -> float:
+def _alone(prices: Prices, method: Method, **parameters: Any) -> float:
     shared = PAIR if method.gradient else LOOK
-    return shared + default_cost(method, size, **parameters)
+    return shared + prices.of(method, **parameters)

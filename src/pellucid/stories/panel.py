@@ -133,7 +133,7 @@ def plan(
 
     Raises RequestError where the budget allows for nothing, UnknownMethod, UnknownLayer.
     """
-    prices = _Prices(model, size, layer)
+    prices = Prices(model, size, layer)
     shared = PAIR if model.differentiable else LOOK
     if methods is not None:
         return _asked(prices, budget, methods, shared)
@@ -141,12 +141,12 @@ def plan(
 
 
 @dataclass(frozen=True)
-class _Prices:
-    """What methods cost for a picture of one size."""
+class Prices:
+    """What methods cost for a picture of one size; those that explain at a layer, at the one asked for or their own."""
 
     model: VisionModel
     size: tuple[int, int]
-    layer: Layer | str | None
+    layer: Layer | str | None = None
 
     @property
     def attention(self) -> bool:
@@ -160,7 +160,7 @@ class _Prices:
         return default_cost(method, self.size, layer=address, **parameters)
 
 
-def _asked(prices: _Prices, budget: float, names: Sequence[str], shared: float) -> Plan:
+def _asked(prices: Prices, budget: float, names: Sequence[str], shared: float) -> Plan:
     steps = [Step(method.name, prices.of(method)) for method in map(find_method, dict.fromkeys(names))]
     spent = shared + sum(step.passes for step in steps)
     # What was asked for is done; the budget is then meant for scores and sentences.
@@ -168,7 +168,7 @@ def _asked(prices: _Prices, budget: float, names: Sequence[str], shared: float) 
     return _with_scores(steps, [step.method for step in steps], allowed, shared, budget)
 
 
-def _default(usable: Mapping[str, Method], prices: _Prices, budget: float, shared: float) -> Plan:
+def _default(usable: Mapping[str, Method], prices: Prices, budget: float, shared: float) -> Plan:
     if budget < shared:
         raise RequestError(
             f"A budget of {budget:.0f} passes allows for nothing: one look at a picture takes {shared:.0f}."
@@ -204,7 +204,7 @@ def _default(usable: Mapping[str, Method], prices: _Prices, budget: float, share
     return _with_scores(steps, order, budget, shared, budget, dropped)
 
 
-def _dearer(usable: Mapping[str, Method], prices: _Prices, left: float) -> list[Step]:
+def _dearer(usable: Mapping[str, Method], prices: Prices, left: float) -> list[Step]:
     """The dear methods that fit into what is left, each as patient as the rest then allows."""
     steps: list[Step] = []
     for name in DEARER:
@@ -221,7 +221,7 @@ def _dearer(usable: Mapping[str, Method], prices: _Prices, left: float) -> list[
     return steps
 
 
-def _closer(usable: Mapping[str, Method], prices: _Prices, budget: float, shared: float) -> Step | None:
+def _closer(usable: Mapping[str, Method], prices: Prices, budget: float, shared: float) -> Step | None:
     """The perturbation map: as close a look as the budget allows once the scores of the usual candidates are paid."""
     method = usable.get("refined_occlusion")
     if method is None:

@@ -20,8 +20,8 @@ from pellucid.errors import MethodUnavailable
 from pellucid.registry import Method
 from pellucid.results import Heatmaps
 from pellucid.stories.contestants import fitted
-from pellucid.stories.listing import default_cost
 from pellucid.stories.maps import available, heatmaps, needs_of
+from pellucid.stories.panel import Prices
 from pellucid.stories.request import Batch
 from pellucid.subject import VisionModel
 from pellucid.subject.layers import LayerTree
@@ -166,14 +166,13 @@ def _arms(model: VisionModel, size: tuple[int, int], fills: int, points: int) ->
         variants: list[dict[str, Any]] = [{}]
         if isinstance(known.get("baseline"), str):
             variants = [{"baseline": kind} for kind in BASELINES]
-        cut = fitted(method, size, _PER_MAP)
+        cut = fitted(Prices(model, size), method, _PER_MAP)
         if cut is None:
             continue
         for place in places:
             for variant in variants:
                 parameters = {**cut.parameters, **variant}
-                cost = default_cost(method, size, **parameters)
-                yield Arm(method, place, parameters, cost + scoring)
+                yield Arm(method, place, parameters, Prices(model, size, place).of(method, **parameters) + scoring)
 
 
 def _layers(tree: LayerTree) -> list[Layer]:
