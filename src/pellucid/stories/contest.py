@@ -46,7 +46,7 @@ _CURVES = {"steps": 8, "fills": FILLS}
 # Small enough that a hundred pictures and all methods take minutes; the three curves share their points.
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "deletion": _CURVES, "insertion": _CURVES, "insertion_minus_deletion": _CURVES,
-    "max_sensitivity": {"samples": 4},
+    "max_sensitivity": {"samples": 2},
     "part_deletion_correlation": {"beyond_area": True},  # large parts hold more of any map, a random one too
 }  # fmt: skip
 DEFAULT_METRICS = (
