@@ -27,11 +27,11 @@ LOOK = 1  # the prediction itself, where there is no backward
 
 # In the order in which maps are scored while the budget lasts; measured on the testbed (`pellucid testbed evaluate`).
 CANDIDATES = (
-    "refined_occlusion", "excitation_backprop", "lrp", "chefer", "layer_cam", "grad_cam", "legrad", "rise", "lime",
-    "hires_cam",
+    "refined_occlusion", "excitation_backprop", "salient_relevance", "chefer", "layer_cam", "grad_cam", "legrad",
+    "rise", "lime", "hires_cam",
 )  # fmt: skip
-# One more pass back each. Without attention LRP scores as well as others and points less well, so it stays out there.
-PASSED_BACK, FOR_ATTENTION = ("excitation_backprop",), ("legrad", "lrp")
+# One more pass back each. Without attention relevance scores as well as others and points less well: it stays out.
+PASSED_BACK, FOR_ATTENTION = ("excitation_backprop",), ("legrad", "salient_relevance")
 # Joined in this order when the budget allows for more than the default.
 DEARER = ("integrated_gradients", "smoothgrad", "lime", "rise", "kernel_shap", "score_cam")
 # A method that takes more steps where a picture needs them joins without, and gets them from what is left at the end.
