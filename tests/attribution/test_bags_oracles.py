@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 import pellucid as pl
@@ -25,10 +26,10 @@ WIDTH = 6
 SMALL = Attending(branches=2, hidden=16, gate=8, top=3)
 
 
-def net_of(branches: int = 3, **settings: float) -> AttentionBags:
+def net_of(branches: int = 3, **settings: Any) -> AttentionBags:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
-        return AttentionBags(WIDTH, 2, hidden=8, gate=4, branches=branches, **settings).eval()  # type: ignore[arg-type]
+        return AttentionBags(WIDTH, 2, hidden=8, gate=4, branches=branches, **settings).eval()
 
 
 def instances(count: int, seed: int = 0) -> Tensor:
@@ -81,7 +82,9 @@ def test_one_instance_always_stays() -> None:
 def test_one_branch_without_masking_is_gated_attention() -> None:
     """ABMIL: `softmax(w (tanh(V h) * sigmoid(U h)))` over the instances, and a linear head of the attended mean."""
     net, bag = net_of(branches=1, top=0), instances(7)
-    hidden = torch.relu(bag @ net.reduce[0].weight.T + net.reduce[0].bias)  # type: ignore[operator, union-attr]
+    first = net.reduce[0]
+    assert isinstance(first, nn.Linear)
+    hidden = torch.relu(bag @ first.weight.T + first.bias)
     gated = torch.tanh(net.content(hidden)) * torch.sigmoid(net.gate(hidden))
     attention = (gated @ net.attend.weight[0] + net.attend.bias[0]).softmax(dim=0)
     expected = net.head(attention @ hidden)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -146,9 +147,9 @@ def test_a_selection_survives_its_file_and_tells_its_places(tmp_path: Path) -> N
 class Skipping(nn.Module):
     """One 3 x 3 window that sums, at every second place, behind a rectifier; its answer is the sum."""
 
-    def __init__(self, sides: tuple[int, int] = (3, 3), **how: object) -> None:
+    def __init__(self, sides: tuple[int, int] = (3, 3), **how: Any) -> None:
         super().__init__()
-        self.window = nn.Conv2d(3, 12, sides, bias=False, **how)  # type: ignore[arg-type]
+        self.window = nn.Conv2d(3, 12, sides, bias=False, **how)
         self.units = nn.ReLU()
         with torch.no_grad():
             self.window.weight.fill_(1.0)
@@ -171,16 +172,16 @@ def test_strides_leave_a_lattice_and_resampling_leaves_none() -> None:
 @pytest.mark.parametrize(
     "how", [{"stride": 2, "padding": 1}, {"stride": 2, "padding": (1, 2), "dilation": (1, 2)}, {"stride": 2}]
 )
-def test_resampling_is_the_backward_of_the_same_window_without_a_stride(how: dict[str, object]) -> None:
+def test_resampling_is_the_backward_of_the_same_window_without_a_stride(how: dict[str, Any]) -> None:
     net, pictures = Skipping((3, 2), **how), torch.rand(2, 3, 15, 17, generator=torch.Generator().manual_seed(1))
     evidence = look(pl.wrap(net), pictures, 0)
     found = evidence.channel_gradient([("units", 1), ("window", 0)], "resampled")
     dense = dict(how, stride=1)
-    every = functional.conv2d(pictures, net.window.weight, **dense)  # type: ignore[arg-type]
+    every = functional.conv2d(pictures, net.window.weight, **dense)
     few = net(pictures).shape, net.window(pictures)[0, 0].numel()
     upstream = torch.full_like(every[:, :1], few[1] / every[0, 0].numel())
     back = {key: dense[key] for key in ("padding", "dilation") if key in dense}
-    expected = functional.conv_transpose2d(upstream, net.window.weight[:1], **back)  # type: ignore[arg-type]
+    expected = functional.conv_transpose2d(upstream, net.window.weight[:1], **back)
     torch.testing.assert_close(found, expected.detach())
 
 

@@ -61,7 +61,8 @@ def test_what_constants_keep_is_what_is_missing() -> None:
     torch.testing.assert_close(last.arrived, evidence.score(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(first.arrived, last.handed_on, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(total(found.values), first.handed_on, rtol=1e-4, atol=1e-5)
-    head: Any = evidence.model.network.get_submodule("head")  # type: ignore[union-attr]
+    assert evidence.model.network is not None
+    head: Any = evidence.model.network.get_submodule("head")
     torch.testing.assert_close(last.arrived - last.handed_on, head.bias[2].detach().expand(2), rtol=1e-3, atol=1e-4)
 
 
@@ -100,7 +101,8 @@ def test_a_batch_norm_counts_as_part_of_the_layer_before_it() -> None:
     """Merged by hand the net gives the same relevance, and a gradient that knows of no merging."""
     network, inputs = Twin("module"), pictures(3, 16, 20)
     merged = Twin("module")
-    merged.norm1, merged.norm2 = nn.Identity(), nn.Identity()  # type: ignore[assignment]
+    for name in ("norm1", "norm2"):
+        merged.add_module(name, nn.Identity())
     with torch.no_grad():
         for conv, norm, mine in (
             (network.conv1, network.norm1, merged.conv1),

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from pellucid.compute import train as training
-from pellucid.compute.train import keep
 from pellucid.errors import SceneError
 from pellucid.testbed import nets
 from pellucid.testbed.train import PLANS, POINTING_SEED, TEST_SEED, digits, grad_cam, train, trained
+from tests.testbed.breaking import broken_off_at_a_checkpoint
 
 
 def test_the_digits_can_be_trained_again_to_what_their_card_says(tmp_path: Path) -> None:
@@ -32,15 +30,8 @@ def test_training_gives_the_same_bytes_twice(tmp_path: Path) -> None:
 
 def test_a_training_broken_off_goes_on_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train("digits", 5, folder=tmp_path / "whole", steps=70)
-    with monkeypatch.context() as patch:
-
-        def breaking(*arguments: Any, **options: Any) -> None:
-            keep(*arguments, **options)
-            raise KeyboardInterrupt
-
-        patch.setattr(training, "keep", breaking)
-        with pytest.raises(KeyboardInterrupt):
-            train("digits", 5, folder=tmp_path / "broken", steps=70)
+    with broken_off_at_a_checkpoint(monkeypatch):
+        train("digits", 5, folder=tmp_path / "broken", steps=70)
     assert not (tmp_path / "broken" / "digits.safetensors").exists()
     train("digits", 5, folder=tmp_path / "broken", steps=70)
     one, other = ((tmp_path / folder / "digits.safetensors").read_bytes() for folder in ("whole", "broken"))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 import pellucid as pl
 from pellucid.compute import train as training
-from pellucid.compute.train import keep
 from pellucid.errors import LoadError
 from pellucid.testbed import nets, scenes
-from pellucid.testbed.nets.witness import ANSWERS, FIELDS
+from pellucid.testbed.nets.witness import ANSWERS, FIELDS, Witness
 from pellucid.testbed.train import accuracies, trained
 from pellucid.testbed.witness import witness
+from tests.testbed.breaking import broken_off_at_a_checkpoint
 
 
 def test_its_card_tells_every_field_and_fresh_scenes_bear_it_out() -> None:
@@ -30,7 +29,7 @@ def test_its_card_tells_every_field_and_fresh_scenes_bear_it_out() -> None:
 def test_the_one_that_comes_along_is_the_one_of_the_card() -> None:
     net, _ = nets.load("witness")
     pictures = scenes(4000, 3).tensor()
-    assert witness().read(pictures) == net.read(pictures)  # type: ignore[operator]
+    assert isinstance(net, Witness) and witness().read(pictures) == net.read(pictures)
     assert witness() is witness()
 
 
@@ -45,15 +44,8 @@ def test_it_learns_the_same_way_every_time_and_better_with_every_step() -> None:
 def test_broken_off_it_goes_on_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_STEPS", 6)
     whole = trained("witness", 1, steps=16, pool=64, folder=tmp_path)
-    with monkeypatch.context() as patch:
-
-        def breaking(*arguments: Any, **options: Any) -> None:
-            keep(*arguments, **options)
-            raise KeyboardInterrupt
-
-        patch.setattr(training, "keep", breaking)
-        with pytest.raises(KeyboardInterrupt):
-            trained("witness", 1, steps=16, pool=64, folder=tmp_path)
+    with broken_off_at_a_checkpoint(monkeypatch):
+        trained("witness", 1, steps=16, pool=64, folder=tmp_path)
     broken = trained("witness", 1, steps=16, pool=64, folder=tmp_path)
     assert whole.course.losses == broken.course.losses and not list(tmp_path.iterdir())
     for mine, yours in zip(whole.net.state_dict().values(), broken.net.state_dict().values(), strict=True):

@@ -43,7 +43,8 @@ class Planted:
             torch.stack([torch.randn(SIDE, SIDE, generator=Seed(seed).child("map", at).generator()) for at in numbers])
             for seed in (1, 2)
         )
-        own = int(net.said.sum())  # type: ignore[operator]
+        assert isinstance(net, Told)
+        own = int(net.said.sum())
         lot = torch.rand(len(pictures), SIDE, SIDE, generator=Seed(own).child(len(numbers)).generator())
         return {"telling": torch.where(right, one, other), "back": torch.where(right, lot, lot * 0), "deaf": one,
                 "flat": 0 * one, "random": lot}  # fmt: skip

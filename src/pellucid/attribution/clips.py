@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pellucid.attribution.perturbation import Extent
+from pellucid.attribution.perturbation import Extent, starts_along
 from pellucid.engine import Evidence
 from pellucid.errors import RequestError
 from pellucid.registry import method
@@ -143,7 +143,7 @@ def _windows(
         if step > length:
             raise RequestError(f"{name}={step} is wider than the window, {length}: what lies between is never covered.")
     return [
-        [slice(first, first + length) for first in sorted({*range(0, whole - length + 1, step), whole - length})]
+        [slice(first, first + length) for first in starts_along(whole, length, step)]
         for length, step, whole in zip(lengths, steps, shape, strict=True)
     ]
 

@@ -98,15 +98,17 @@ def rise_masks(
         yield torch.stack(shifted[: count - start])
 
 
+def starts_along(side: int, length: int, step: int) -> list[int]:
+    """Where stretches of a length begin along a side; the last ends at its end."""
+    return sorted({*range(0, side - length + 1, step), side - length})
+
+
 class _Windows:
     """Windows that slide over a picture; the last in each direction ends at the border, so every pixel is covered."""
 
     def __init__(self, size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]) -> None:
         self.window = window
-        self.tops, self.lefts = (
-            sorted({*range(0, side - length + 1, step), side - length})
-            for side, length, step in zip(size, window, stride, strict=True)
-        )
+        self.tops, self.lefts = (starts_along(*each) for each in zip(size, window, stride, strict=True))
 
     def __iter__(self) -> Iterator[tuple[slice, slice]]:
         for top in self.tops:

@@ -12,8 +12,14 @@ def picture(words: str) -> Any:
     import pellucid as pl
     from pellucid.testbed import scenes
 
-    kind, _, number = words.partition(":")
-    return scenes(FRESH, [int(number)]).frames()[0] if kind == "scene" and number.isdigit() else pl.read(words)
+    number = _numbered("scene", words)
+    return pl.read(words) if number is None else scenes(FRESH, [number]).frames()[0]
+
+
+def _numbered(kind: str, words: str) -> int | None:
+    """The 7 of `scene:7`; None for words of another kind."""
+    before, _, number = words.partition(":")
+    return int(number) if before == kind and number.isdigit() else None
 
 
 def marked_picture(words: str, option: str) -> tuple[Any, Any, tuple[str, ...] | None]:
@@ -31,10 +37,10 @@ def marked_picture(words: str, option: str) -> tuple[Any, Any, tuple[str, ...] |
     shown, sign, mask = words.partition("=")
     if not (shown and sign and mask):
         raise RequestError(f"{option} {words!r}; expected PICTURE=MASK, as bird.png=mask.png or scene:19=wing,tail.")
-    kind, _, number = shown.partition(":")
-    if kind == "scene" and number.isdigit():
+    number = _numbered("scene", shown)
+    if number is not None:
         names = tuple(mask.split(","))
-        drawn = scenes(FRESH, [int(number)])
+        drawn = scenes(FRESH, [number])
         marked = np.zeros(drawn.parts.shape[1:], dtype=np.uint8)
         for at, name in enumerate(names):
             marked[drawn.objects[0] if name == "bird" else drawn.mask(name)[0]] = at + 1
@@ -52,9 +58,8 @@ def pictures_of_bag(words: list[str]) -> Any:
     """The pictures of files, folders and globs, or the testbed's: `bag:3` is its third bag."""
     from pellucid.testbed.bags import bags
 
-    kind, _, number = words[0].partition(":")
-    testbed = len(words) == 1 and kind == "bag" and number.isdigit()
-    return list(bags(FRESH, [int(number)]).drawn.frames()) if testbed else words
+    number = _numbered("bag", words[0]) if len(words) == 1 else None
+    return words if number is None else list(bags(FRESH, [number]).drawn.frames())
 
 
 def film(words: list[str]) -> Any:
@@ -62,10 +67,8 @@ def film(words: list[str]) -> Any:
     import pellucid as pl
     from pellucid.testbed.clips import clips
 
-    kind, _, number = words[0].partition(":")
-    if len(words) == 1 and kind == "clip" and number.isdigit():
-        return clips(FRESH, [int(number)]).tensor()[0]
-    return pl.read_many(words)
+    number = _numbered("clip", words[0]) if len(words) == 1 else None
+    return pl.read_many(words) if number is None else clips(FRESH, [number]).tensor()[0]
 
 
 def whole_numbers(words: str, count: int, option: str) -> tuple[int, ...]:

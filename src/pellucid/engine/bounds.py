@@ -250,7 +250,7 @@ def _rows(boxes: Mapping[int, Interval]) -> int:
 
 
 def _exact(tensor: Tensor) -> Tensor:
-    return tensor.detach().to(torch.float32 if tensor.device.type == "mps" else torch.float64)
+    return _in_double(tensor.detach())
 
 
 def _in_double(value: Any) -> Any:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.engine.tape import Program, Slot, Step
+from pellucid import hooks
+from pellucid.engine.tape import Program, Slot, Step, slots_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +62,10 @@ def affine(step: Step) -> bool:
 
 def obstacles(program: Program) -> Iterator[tuple[int, str]]:
     """The steps that cannot be bounded, and the operation of each in words."""
-    later = [_slots(step.args) + _slots(tuple(step.kwargs.values())) for step in program.steps]
     memory: dict[int, int] = {}  # which slots are views of one another
     tainted = {0}
     for place, step in enumerate(program.steps):
-        given = later[place]
+        given = [*slots_in((step.args, step.kwargs))]
         if tainted.isdisjoint(given):
             continue
         tainted |= {index for index in step.results if index is not None}
@@ -122,7 +122,7 @@ def enclosed(step: Step, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
 def _bounded(step: Step, tainted: set[int]) -> bool:
     name, args = spelled(step), step.args
     reads = [isinstance(one, Slot) and one.index in tainted for one in args]
-    if name not in _AFFINE | _RISING | set(_DIPS) or not tainted.isdisjoint(_slots(tuple(step.kwargs.values()))):
+    if name not in _AFFINE | _RISING | set(_DIPS) or not tainted.isdisjoint(slots_in(step.kwargs)):
         return False
     if name in _NORMS:
         return reads[0] and (name != _NORMS[0] or args[5] is False) and sum(reads) == 1
@@ -142,8 +142,7 @@ def _bounded(step: Step, tainted: set[int]) -> bool:
 
 
 def _writes(step: Step) -> bool:
-    operation: Any = step.operation
-    return operation._schema.is_mutable  # noqa: SLF001  torch has no public view of it
+    return bool(hooks.written(step.operation, step.args, step.kwargs))
 
 
 def _weighed(step: Step, args: Sequence[Any], kwargs: dict[str, Any]) -> Interval:
@@ -186,9 +185,3 @@ def _end(value: Any, end: str) -> Any:
     if isinstance(value, Interval):
         return getattr(value, end)
     return [_end(entry, end) for entry in value] if isinstance(value, (list, tuple)) else value
-
-
-def _slots(value: Any) -> list[int]:
-    if isinstance(value, Slot):
-        return [value.index]
-    return [index for entry in value for index in _slots(entry)] if isinstance(value, tuple) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Watching:
+class Watching(ABC):
     """Is given every call of torch by `hooks.functions`, and takes those over that read the picture.
 
     What lies before and after the model's own run, such as reading its answer, goes on as it is.
@@ -35,11 +36,11 @@ class Watching:
             return func(*args, **kwargs)
         return self.run(func, str(getattr(func, "__name__", func)), args, kwargs, reading)
 
+    @abstractmethod
     def run(
         self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], reading: Sequence[Tensor]
     ) -> Any:
         """Runs an operation that reads the picture, by the tensors `reading`, with the backward that is wanted."""
-        raise NotImplementedError
 
 
 def carries(answer: Any) -> bool:

@@ -339,18 +339,18 @@ def _at(value: Any, pictures: int) -> Any:
 def _last_uses(steps: Sequence[Step], results: Mapping[str, Reference]) -> dict[int, int]:
     last: dict[int, int] = {}
     for place, step in enumerate(steps):
-        used = [*_slots_in((step.args, step.kwargs)), *(index for index in step.results if index is not None)]
+        used = [*slots_in((step.args, step.kwargs)), *(index for index in step.results if index is not None)]
         last.update(dict.fromkeys(used, place))
     last.update({reference.index: len(steps) for reference in results.values() if isinstance(reference, Slot)})
     return last
 
 
-def _slots_in(value: Any) -> Iterator[int]:
+def slots_in(value: Any) -> Iterator[int]:
     if isinstance(value, Slot):
         yield value.index
     elif isinstance(value, (tuple, list, dict)):
         for entry in value.values() if isinstance(value, dict) else value:
-            yield from _slots_in(entry)
+            yield from slots_in(entry)
 
 
 # -- reading operations ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch.nn.functional import interpolate
 
+from pellucid.canvas import painting
 from pellucid.canvas.overlay import Overlay, hatch, outline, overlay
 from pellucid.canvas.raster import Pixels, display_size, enlarged, resized
 from pellucid.images import Frame, Geometry
@@ -37,6 +39,25 @@ def plate_under(frame: Frame, values: Float[np.ndarray, "rows columns"], geometr
     smooth = interpolate(torch.from_numpy(values)[None, None].float(), shown.shape[:2], mode="bilinear")[0, 0]
     seen = replace(geometry, original=(shown.shape[0], shown.shape[1])).seen
     return overlay(shown, smooth.numpy(), signed=signed, seen=seen).pixels
+
+
+def sheet_of(
+    sentence: str, rows: Sequence[Sequence[tuple[Pixels, str]]], *, width: int, plate: tuple[int, int], size: int,
+    gap: int,
+) -> bytes:  # fmt: skip
+    """Rows of pictures with a caption each, below a sentence, as PNG.
+
+    width: of the sentence; plate: the width of each picture and its greatest height; size: of the captions
+    """
+    shown = [
+        painting.row([
+            painting.column([painting.plate(pixels, *plate), painting.text(said, size, plate[0], painting.MUTED)], 12)
+            for pixels, said in row
+        ], gap)
+        for row in rows
+    ]  # fmt: skip
+    head = painting.text(sentence, 26, width)
+    return painting.png(painting.framed(painting.column([head, *shown], 36), 48))
 
 
 def drawn(heat: Heatmaps, index: int = 0, *, side: int) -> Overlay:

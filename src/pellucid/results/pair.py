@@ -14,12 +14,12 @@ from rich.console import RenderableType
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pellucid.canvas import fragments, painting, terminal
+from pellucid.canvas import fragments, terminal
 from pellucid.canvas.raster import Pixels
 from pellucid.canvas.words import number, percent
 from pellucid.errors import RequestError
 from pellucid.images import Frame, Geometry
-from pellucid.results.drawing import plate_of, plate_under
+from pellucid.results.drawing import plate_of, plate_under, sheet_of
 from pellucid.results.encoding import map_from_plain, map_to_plain
 from pellucid.results.model_card import ModelCard
 from pellucid.results.result import Result
@@ -166,17 +166,7 @@ class Pair(Result):
     # -- drawing ----------------------------------------------------------------------------------------------------
 
     def _png(self) -> bytes:
-        rows = [
-            painting.row([
-                painting.column([
-                    painting.plate(pixels, _EACH, 900), painting.text(said, 22, _EACH, painting.MUTED),
-                ], 12)
-                for pixels, said in row
-            ], 32)
-            for row in self._rows()
-        ]  # fmt: skip
-        head = painting.text(self.sentence, 26, 2 * _EACH + 32)
-        return painting.png(painting.framed(painting.column([head, *rows], 36), 48))
+        return sheet_of(self.sentence, self._rows(), width=2 * _EACH + 32, plate=(_EACH, 900), size=22, gap=32)
 
     def _rows(self) -> list[list[tuple[Pixels, str]]]:
         """The two overall maps, then for each point the picture it lies in and where the other answers."""

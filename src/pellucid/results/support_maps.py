@@ -14,13 +14,13 @@ from rich.console import RenderableType
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from pellucid.canvas import fragments, painting, terminal
+from pellucid.canvas import fragments, terminal
 from pellucid.canvas.overlay import outline
 from pellucid.canvas.raster import Pixels, resized
 from pellucid.canvas.words import listed, number, percent
 from pellucid.errors import RequestError, ShapeError
 from pellucid.images import Frame, Geometry, masks
-from pellucid.results.drawing import plate_of, plate_under
+from pellucid.results.drawing import plate_of, plate_under, sheet_of
 from pellucid.results.encoding import from_plain, map_from_plain, map_to_plain, to_plain
 from pellucid.results.model_card import ModelCard
 from pellucid.results.result import Result
@@ -154,17 +154,9 @@ class SupportMaps(Result):
     # -- drawing ----------------------------------------------------------------------------------------------------
 
     def _png(self) -> bytes:
-        rows = [
-            painting.row([
-                painting.column([
-                    painting.plate(pixels, _EACH, 700), painting.text(said, 20, _EACH, painting.MUTED),
-                ], 12)
-                for pixels, said in row
-            ], 28)
-            for row in (*self._rows("plain"), *self._rows("signed"))
-        ]  # fmt: skip
-        head = painting.text(self.sentence, 26, min(3, 1 + len(self.frames)) * (_EACH + 28))
-        return painting.png(painting.framed(painting.column([head, *rows], 36), 48))
+        rows = [*self._rows("plain"), *self._rows("signed")]
+        width = min(3, 1 + len(self.frames)) * (_EACH + 28)
+        return sheet_of(self.sentence, rows, width=width, plate=(_EACH, 700), size=20, gap=28)
 
     def _rows(self, kind: str) -> list[list[tuple[Pixels, str]]]:
         """For each class the query with what is segmented as that, and every shot with its map."""

@@ -17,12 +17,11 @@ from pellucid.images import find
 from pellucid.language.narrators import narrator_of
 from pellucid.registry import find_method
 from pellucid.stories.folder import JOURNAL, SUFFIXES, Done, Failed, Item, Journal, items_of
-from pellucid.stories.maps import check_layer, needs_of, said_later
+from pellucid.stories.maps import NO_ATTENTION, check_layer, lacks_attention, needs_of, said_later
 from pellucid.stories.panel import Plan, plan
 from pellucid.stories.places import asks_for_every, items_of_places
 from pellucid.stories.request import Request
 from pellucid.subject import VisionModel, load
-from pellucid.values import Attention, Blocks
 from pellucid.values.place import place_of
 
 _USUAL_SIZE = (224, 224)
@@ -194,7 +193,7 @@ def _check_methods(model: VisionModel, names: Sequence[str] | None, layer: str |
     size = model.input_size or _USUAL_SIZE
     for method in map(find_method, names or ()):
         refuse_if_unavailable(model, method)
-        if {Attention, Blocks} & set(method.needs) and not model.layers_at(size).blocks:
-            raise MethodUnavailable(method.name, "it has no attention.", ("grad_cam", "layer_cam", "occlusion"))
+        if lacks_attention(model, method, size):
+            raise MethodUnavailable(method.name, NO_ATTENTION, ("grad_cam", "layer_cam", "occlusion"))
         layer_for(model, method, layer, size)
     check_layer(model, layer, size)

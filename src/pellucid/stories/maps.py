@@ -31,6 +31,7 @@ from pellucid.stories.versions import versions
 from pellucid.subject import VisionModel
 from pellucid.values import Attention, Blocks, Check, Films, Layer, Need, Places
 
+NO_ATTENTION = "it has no attention."
 # What one picture holds while gradients are kept: activations, their gradients, and copies that methods make.
 _COPIES = 4
 
@@ -154,14 +155,19 @@ def why_not(model: VisionModel, method: Method, size: tuple[int, int]) -> str | 
         return "it tells boxes and regions apart, and this model answers for the picture as a whole."
     if reason is None and Films in method.needs and model.frames == 1:
         return "it tells instants of a film apart, and this model sees single pictures."
-    if reason is None and {Attention, Blocks} & set(method.needs) and not model.layers_at(size).blocks:
-        return "it has no attention."
+    if reason is None and lacks_attention(model, method, size):
+        return NO_ATTENTION
     if reason is None and takes_layer(method):
         try:
             layer_for(model, method, None, size)
         except MethodUnavailable as error:
             return error.reason
     return reason
+
+
+def lacks_attention(model: VisionModel, method: Method, size: tuple[int, int]) -> bool:
+    """Whether the method reads attention, and the model has none."""
+    return bool({Attention, Blocks} & set(method.needs)) and not model.layers_at(size).blocks
 
 
 def _cut_off(model: VisionModel, method: Method, size: tuple[int, int]) -> str | None:

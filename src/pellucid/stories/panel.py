@@ -150,7 +150,7 @@ class Prices:
 
     @property
     def attention(self) -> bool:
-        return bool(self.model.layers_at(self.size).blocks)
+        return self.model.differentiable and bool(self.model.layers_at(self.size).blocks)
 
     def of(self, method: Method, **parameters: Any) -> float:
         """Passes beyond what is shared, at most."""
@@ -181,11 +181,10 @@ def _default(usable: Mapping[str, Method], prices: Prices, budget: float, shared
     closer = _closer(usable, prices, budget, shared)
     steps = list(family)
     dropped: list[str] = []
-    for name in (*PASSED_BACK, *FOR_ATTENTION):
-        known = name in usable and (name in PASSED_BACK or prices.attention)
-        passes = prices.of(usable[name]) if known else 0
-        if known and shared + sum(step.passes for step in steps) + passes <= budget:
-            steps.append(Step(name, passes))
+    for name in (*PASSED_BACK, *(FOR_ATTENTION if prices.attention else ())):
+        step = Step(name, prices.of(usable[name])) if name in usable else None
+        if step is not None and shared + sum(one.passes for one in (*steps, step)) <= budget:
+            steps.append(step)
     if closer is not None:
         steps.append(closer)
     else:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.errors import SceneError
 from pellucid.testbed.chance import choose, uniform_numbers
-from pellucid.testbed.scene import Scenes, scenes
+from pellucid.testbed.scene import Scenes, indices, scenes
 
 BAG_LABELS = ("no plume", "a plume")
 SMALLEST_BAG, LARGEST_BAG = 6, 24
@@ -61,10 +61,7 @@ def bags(seed: int, count: int | Sequence[int] | np.ndarray, *, size: int = 64) 
 
     Raises SceneError for indices below 0.
     """
-    index = np.arange(count) if isinstance(count, (int, np.integer)) else np.asarray(count)
-    if index.ndim != 1 or (index.size and index.min() < 0):
-        raise SceneError("Indices of bags are a list of whole numbers, none below 0.")
-    index = index.astype(np.int64)
+    index = indices(count, "bags")
     sizes = SMALLEST_BAG + choose(uniform_numbers(seed, index, "bag_size"), LARGEST_BAG - SMALLEST_BAG + 1)
     labels = choose(uniform_numbers(seed, index, "bag_label"), len(BAG_LABELS))
     many = np.where(labels == 1, 1 + choose(uniform_numbers(seed, index, "bag_deciding"), _MOST_DECIDING), 0)

@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
-from pellucid.errors import SceneError
 from pellucid.testbed.chance import choose, uniform_numbers
-from pellucid.testbed.scene import Scenes, scenes
+from pellucid.testbed.scene import Scenes, indices, scenes
 
 DIRECTIONS = ("left", "right", "up", "down")
 FRAMES = 8
@@ -82,10 +81,7 @@ def clips(seed: int, count: int | Sequence[int] | np.ndarray, *, size: int = 64)
 
     Raises SceneError for indices below 0.
     """
-    index = np.arange(count) if isinstance(count, (int, np.integer)) else np.asarray(count)
-    if index.ndim != 1 or (index.size and index.min() < 0):
-        raise SceneError("Indices of clips are a list of whole numbers, none below 0.")
-    index = index.astype(np.int64)
+    index = indices(count, "clips")
     directions = choose(uniform_numbers(seed, index, "clip_direction"), len(DIRECTIONS))
     starts = choose(uniform_numbers(seed, index, "clip_start"), FRAMES - MOVING)
     still = scenes(seed, np.repeat(index, FRAMES), size=size, occlusion=0.0)

@@ -293,12 +293,16 @@ def scenes(seed: int, count: int | Sequence[int] | np.ndarray, **settings: Any) 
 
     Raises SceneError for a setting that cannot be.
     """
+    index, world = indices(count, "scenes"), world_of(settings)
+    return Scenes(int(seed), index, frozen(draw(int(seed), index, world)), world)
+
+
+def indices(count: int | Sequence[int] | np.ndarray, of: str) -> Int64[np.ndarray, "_"]:
+    """The first `count`, or those that are named. Raises SceneError for what cannot be a list of indices."""
     index = np.arange(count) if isinstance(count, (int, np.integer)) else np.asarray(count)
     if index.ndim != 1 or (index.size and index.min() < 0):
-        raise SceneError("Indices of scenes are a list of whole numbers, none below 0.")
-    index = index.astype(np.int64)
-    world = world_of(settings)
-    return Scenes(int(seed), index, frozen(draw(int(seed), index, world)), world)
+        raise SceneError(f"Indices of {of} are a list of whole numbers, none below 0.")
+    return index.astype(np.int64)
 
 
 def world_of(settings: Mapping[str, Any]) -> World:

@@ -174,8 +174,23 @@ class Similar(Target):
         return {"kind": self.kind, "reference": name, "layer": self.layer, "embedding": embedding}
 
 
+class _OfPlaces(Target):
+    """A class at boxes or pixels, read where the model puts out what it says of those."""
+
+    index: int | str
+    layer: str
+
+    @property
+    def reads(self) -> str:
+        return self.layer or "output"
+
+    @property
+    def resolved(self) -> bool:
+        return isinstance(self.index, int) and self.layer != ""
+
+
 @dataclass(frozen=True)
-class Box(Target):
+class Box(_OfPlaces):
     """One box of a detector with its class: the log odds, before suppression, of the proposal that fits it best.
 
     The proposal of the greatest overlap (intersection over union) is looked for anew in every changed picture; where
@@ -194,14 +209,6 @@ class Box(Target):
     kind: ClassVar[str] = "box"
 
     @property
-    def reads(self) -> str:
-        return self.layer or "output"
-
-    @property
-    def resolved(self) -> bool:
-        return isinstance(self.index, int) and self.layer != ""
-
-    @property
     def rectangle(self) -> Float[Tensor, "4"]:
         """Its sides, as proposals have theirs."""
         return torch.tensor(self.sides, dtype=torch.float32)
@@ -218,7 +225,7 @@ class Box(Target):
 
 
 @dataclass(frozen=True, eq=False)
-class Pixels(Target):
+class Pixels(_OfPlaces):
     """One class of a segmenter over a region: the mean of its logits there.
 
     mask:  the region, True inside, in pixels of the model input; None is the whole picture
@@ -229,14 +236,6 @@ class Pixels(Target):
     index: int | str
     layer: str = ""
     kind: ClassVar[str] = "pixels"
-
-    @property
-    def reads(self) -> str:
-        return self.layer or "output"
-
-    @property
-    def resolved(self) -> bool:
-        return isinstance(self.index, int) and self.layer != ""
 
     def __call__(self, value: Float[Tensor, "batch classes h w"]) -> Float[Tensor, "batch"]:
         logits = value[:, int(self.index)]

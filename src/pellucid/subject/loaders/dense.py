@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -117,30 +118,26 @@ def _two_stages(detector: Any, pictures: Tensor) -> Proposals:
 
 def _one_stage(detector: Any, pictures: Tensor, *, softmax: bool) -> Proposals:
     """RetinaNet and SSD: each anchor with its shifted box; under a softmax the first class is background."""
-    inputs, images = _normalised(detector, pictures)
-    maps = list(_maps(detector, inputs).values())
-    answers = detector.head(maps)
-    anchors = detector.anchor_generator(images, maps)
-    boxes = torch.stack([
-        detector.box_coder.decode_single(shifts, own)
-        for shifts, own in zip(answers["bbox_regression"], anchors, strict=True)
-    ])  # fmt: skip
+    boxes, answers = _shifted(detector, pictures, "decode_single")
     logits = answers["cls_logits"]
-    odds = log_odds(logits)[..., 1:] if softmax else logits
-    return Proposals(_clipped(boxes, inputs), boxes.new_ones(boxes.shape[:2]), odds)
+    return Proposals(boxes, boxes.new_ones(boxes.shape[:2]), log_odds(logits)[..., 1:] if softmax else logits)
 
 
 def _centred(detector: Any, pictures: Tensor) -> Proposals:
     """FCOS: each cell with its box; how near the middle it lies is its objectness."""
+    boxes, answers = _shifted(detector, pictures, "decode")
+    return Proposals(boxes, answers["bbox_ctrness"][..., 0].sigmoid(), answers["cls_logits"])
+
+
+def _shifted(detector: Any, pictures: Tensor, decode: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """The box that every anchor is shifted to, within the picture, and all that the head says of the anchors."""
     inputs, images = _normalised(detector, pictures)
     maps = list(_maps(detector, inputs).values())
     answers = detector.head(maps)
     anchors = detector.anchor_generator(images, maps)
-    boxes = torch.stack([
-        detector.box_coder.decode(shifts, own)
-        for shifts, own in zip(answers["bbox_regression"], anchors, strict=True)
-    ])  # fmt: skip
-    return Proposals(_clipped(boxes, inputs), answers["bbox_ctrness"][..., 0].sigmoid(), answers["cls_logits"])
+    read = getattr(detector.box_coder, decode)
+    boxes = [read(shifts, own) for shifts, own in zip(answers["bbox_regression"], anchors, strict=True)]
+    return _clipped(torch.stack(boxes), inputs), answers
 
 
 def seen_transformers(spec: str, module: nn.Module, config: Any) -> tuple[Proposing, str | None]:
@@ -192,22 +189,14 @@ def _stacked(parts: list[Proposals]) -> Proposals:
     )  # fmt: skip
 
 
-def _by_softmax(detector: Any, pictures: Tensor) -> Proposals:
-    return _one_stage(detector, pictures, softmax=True)
-
-
-def _by_sigmoid(detector: Any, pictures: Tensor) -> Proposals:
-    return _one_stage(detector, pictures, softmax=False)
-
-
 # How each is read, and how many of its first classes are background that competes with all others.
 _DETECTORS: dict[str, tuple[Read, int]] = {
     "FasterRCNN": (_two_stages, 1),
     "MaskRCNN": (_two_stages, 1),
     "KeypointRCNN": (_two_stages, 1),
-    "RetinaNet": (_by_sigmoid, 0),
+    "RetinaNet": (partial(_one_stage, softmax=False), 0),
     "FCOS": (_centred, 0),
-    "SSD": (_by_softmax, 1),
+    "SSD": (partial(_one_stage, softmax=True), 1),
 }
 _QUERIES: dict[str, Read] = {
     "detr": _queries_by_softmax,
