@@ -415,17 +415,21 @@ class Attended(NamedTuple):
 
 
 OnAttention = Callable[[Attended], None]
+Reweighed = Callable[[Tensor], Tensor]
 
 
 class _AttentionCapture(TorchFunctionMode):
     """Turns fused attention into its plain formula, so that the probabilities exist, and hands them over.
 
-    as_one: numbers of the attentions, in order of execution, whose heads compare and mix as a single one
+    as_one:    numbers of the attentions, in order of execution, whose heads compare and mix as a single one
+    reweighed: probabilities -> those that the values are mixed by instead
     """
 
-    def __init__(self, on_attention: OnAttention, as_one: Collection[int] = ()) -> None:
+    def __init__(
+        self, on_attention: OnAttention, as_one: Collection[int] = (), reweighed: Reweighed | None = None
+    ) -> None:
         super().__init__()
-        self.on_attention, self.as_one, self.count = on_attention, as_one, 0
+        self.on_attention, self.as_one, self.reweighed, self.count = on_attention, as_one, reweighed, 0
         self.candidates: dict[int, tuple[Tensor, Tensor]] = {}  # a softmax and what it was of, by the softmax's id
         self.compared: tuple[Tensor, Tensor, Tensor] | None = None  # likeness of query and key, and these two
 
@@ -459,6 +463,8 @@ class _AttentionCapture(TorchFunctionMode):
             # Products of the joined channels are the sums of the heads'; their number is divided by as its root.
             joined = likeness.sum(dim=1, keepdim=True) * likeness.shape[1] ** -0.5
             probabilities = joined.softmax(dim=-1).expand_as(likeness)
+        if self.reweighed is not None:
+            probabilities = self.reweighed(probabilities)
         output = probabilities @ value
         _, query, key = compared or (None, None, None)
         self.on_attention(Attended(probabilities, query, key, value, output))
@@ -486,7 +492,7 @@ class _AttentionCapture(TorchFunctionMode):
         kwargs["need_weights"] = False
         seen: list[Attended] = []
         # The copy does not ask again whether someone overrides it, which would lead straight back here.
-        with _AttentionCapture(seen.append, {0} if self.count in self.as_one else ()):
+        with _AttentionCapture(seen.append, {0} if self.count in self.as_one else (), self.reweighed):
             output, _ = _multi_head_attention(*args, **kwargs)
         self.count += len(seen)
         for attended in seen:
@@ -511,12 +517,15 @@ _multi_head_attention = types.FunctionType(
 
 
 @contextmanager
-def captured_attention(on_attention: OnAttention, as_one: Collection[int] = ()) -> Iterator[None]:
+def captured_attention(
+    on_attention: OnAttention, as_one: Collection[int] = (), reweighed: Reweighed | None = None
+) -> Iterator[None]:
     """Calls `on_attention` of every attention, [batch head query key] inside the graph, in order of execution.
 
-    as_one: numbers of those, from 0, whose heads are to work as a single one: the model then answers otherwise
+    as_one:    numbers of those, from 0, whose heads are to work as a single one: the model then answers otherwise
+    reweighed: probabilities -> those that each attention mixes by instead, of the same shape
     """
-    with _AttentionCapture(on_attention, as_one):
+    with _AttentionCapture(on_attention, as_one, reweighed):
         yield
 
 

@@ -21,6 +21,40 @@ _claim_tests: dict[str, Callable[..., Any]] = {}
 
 
 @dataclass(frozen=True)
+class Learning:
+    """How an explainer learns: AdamW, one cycle of the learning rate; it stops once held-out pictures say so.
+
+    updates, batch: how many updates at most, of how many pictures
+    held_out:       share of the pictures that only judge; 0 runs all updates
+    every:          how many updates lie between two judgements
+    patience:       how many judgements in a row may be no better than the best
+    """
+
+    updates: int = 600
+    batch: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 5e-4
+    held_out: float = 0.1
+    every: int = 50
+    patience: int = 6
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How the explainer of a method that is fitted to a model comes about; `attribution.fitted.fit` carries it out.
+
+    shape: (model, **settings) -> what its net must be like for this model, as plain values
+    build: (**shape) -> the net, its weights drawn from torch's random state
+    loss:  (net, lesson) -> one number to be made small
+    """
+
+    shape: Callable[..., dict[str, Any]]
+    build: Callable[..., Any]
+    loss: Callable[..., Any]
+    learning: Learning = Learning()
+
+
+@dataclass(frozen=True)
 class Method:
     """How a method is declared: what it needs, what it costs, where it comes from.
 
@@ -30,6 +64,7 @@ class Method:
     cost:     passes per picture beyond the shared pair of one forward and one backward (a backward counts two); the
               most it can take, where it stops when it has seen enough
     promise:  what the paper promises of the finished map: (evidence, values, parameters) -> list of Check per picture
+    fitting:  for methods that need an explainer fitted to the model: how it comes about
     """
 
     name: str
@@ -44,6 +79,7 @@ class Method:
     class_agnostic: bool = False
     control: bool = False
     promise: Callable[..., Any] | None = None
+    fitting: Fitting | None = None
     aliases: tuple[str, ...] = ()
 
     @property
@@ -83,6 +119,8 @@ class Metric:
     trains:  whether it trains models: it takes pictures to learn from instead, gives a Retraining, and is run by
              `pellucid retrain` or called, never on maps alone
     limit:   the value beyond which a map fails, for measures that are checks; None where the controls are the measure
+    oracle:  truth -> the map that answers this measure's question best; None is the mask of the deciding place
+    changes: for measures of how well a map foretells the model: by which changes of the picture, in words
     """
 
     name: str
@@ -95,6 +133,8 @@ class Metric:
     remakes: bool = False
     trains: bool = False
     limit: float | None = None
+    oracle: Callable[..., Any] | None = None
+    changes: str = ""
     shared: Callable[..., float] | float = 0
 
     @property

@@ -22,6 +22,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "lime": {"samples": 40, "segments": 16},
     "kernel_shap": {"samples": 40, "segments": 16},
     "sess": {"scales": 2},
+    "msea": {"scales": (0.5, 1)},
     "refine_cam": {"base": "layer_cam"},
     "forgrad": {"steps": 2},
     "expected_gradients": {"samples": 10},
@@ -54,7 +55,7 @@ DIFFERENCES = ("occlusion", "eva", "time_occlusion", "time_rise", "refined_occlu
                "meaningful_perturbation", "extremal_perturbation", "fido", "pixel_rde", "cartoonx", "waveletx",
                "shearletx", "visual_precision_search")  # fmt: skip
 ATTENTION = ("attention_rollout", "chefer", "legrad", "raw_attention", "attention_flow", "grad_eclip",
-             "mmel", "class_embedding")  # fmt: skip
+             "mmel", "class_embedding", "diff_mask", "prompt_cam", "ia_red")  # fmt: skip
 RANDOM = ("smoothgrad", "smoothgrad_squared", "vargrad", "smooth_grad_cam_pp", "rise", "time_rise", "d_rise", "lime",
           "kernel_shap", "random",
           "sobol", "hsic", "c_lime", "expected_gradients",

@@ -28,7 +28,7 @@ from tests.faults.subjects import CHEAP, quick, values_of
 from tests.faults.test_bad_input import BY_NAME
 from tests.guests import unchanged
 from tests.nets import Shared, Unshared
-from tests.oracles.asking import ask, evidence_of, relative
+from tests.oracles.asking import ask, evidence_of, explainer_for, relative
 from tests.oracles.nets import Twin, pictures, seeded, tiny_vit
 
 # -- ReLU in place, as a function, as a module ----------------------------------------------------------------------
@@ -40,6 +40,8 @@ def test_the_spelling_of_relu_changes_nothing(name: str, spelling: str) -> None:
     """At norm2, whose output an in-place ReLU overwrites: what is kept has to be the value before."""
     own: dict[str, Any] = {"layers": ["norm1", "norm2"]} if name in ("normgrad_layers", "refine_cam") else {}
     layered = {**own, "layer": "norm2"} if find_method(name).layered else own
+    # It reads modules by name, of which the net with functions has fewer.
+    layered |= explainer_for(name, pl.wrap(Twin("function"), input_size=(37, 53)), (37, 53))
     inputs = pictures(2, 37, 53, seed=40)
     expected, found = (ask(name, Twin(kind), inputs, 2, **layered, **quick(name)) for kind in ("module", spelling))
     assert relative(found, expected) < 1e-6
@@ -295,7 +297,7 @@ def test_a_perceptron_is_explained_or_the_method_names_others(name: str) -> None
     network, inputs = perceptron(), pictures(2, 16, 16, seed=44)
     model = pl.wrap(network, input_size=(16, 16))
     options = {"window": 6, "stride": 5} if name == "occlusion" else quick(name)
-    if methods()[name].layered or name in (*ATTENTION, "guided_grad_cam"):
+    if methods()[name].layered or methods()[name].fitting or name in (*ATTENTION, "guided_grad_cam"):
         with pytest.raises(errors.MethodUnavailable) as caught:
             pl.attribute(model, inputs, name, target=1, **options)
         assert caught.value.instead

@@ -124,9 +124,12 @@ def test_a_server_retells_the_claims_and_is_believed(monkeypatch: pytest.MonkeyP
     assert "sesame" not in json.dumps(told.to_dict())
 
 
-def test_the_picture_is_sent_only_where_that_is_asked_for() -> None:
+def test_the_picture_is_sent_only_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(lambda _: "Nothing [c1].") as server:
-        Chat("small", url=server.url, send_images=True).say(Brief(clues_of(claims()), claims()[0].frame))
+        monkeypatch.setenv("PELLUCID_NARRATOR_URL", server.url)
+        narrator = narrator_of("chat+picture:small")
+        narrator.say(Brief(clues_of(claims()), claims()[0].frame))
+    assert narrator.name == "chat+picture:small"
     (text, picture) = server.asked[0]["messages"][1]["content"]
     assert read_clues(text["text"]) == clues_of(claims())
     assert picture["image_url"]["url"].startswith("data:image/png;base64,")

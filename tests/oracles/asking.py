@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pellucid.attribution.fitted import unfitted
 from pellucid.engine import Evidence, look
 from pellucid.registry import find_method
 from pellucid.subject import VisionModel, wrap
@@ -28,10 +29,16 @@ def ask(
 
 def values_of(name: str, evidence: Evidence, layer: str | None = None, **parameters: Any) -> Tensor:
     method = find_method(name)
+    parameters |= explainer_for(name, evidence.model, evidence.size) if "explainer" not in parameters else {}
     if not method.layered:
         return method.function(evidence, **parameters)
     address = evidence.layers[layer] if layer else evidence.layers.default
     return method.function(evidence, address, **parameters)
+
+
+def explainer_for(name: str, model: VisionModel, size: tuple[int, int]) -> dict[str, Any]:
+    """For methods that need one, an explainer as it is before it was fitted: what it shows means nothing."""
+    return {"explainer": unfitted(name, model, size)} if find_method(name).fitting else {}
 
 
 def relative(got: Tensor, expected: Tensor) -> float:

@@ -14,7 +14,7 @@ import pellucid as pl
 from pellucid.errors import RequestError
 from pellucid.results.board_page import board_page, headline
 from pellucid.results.leaderboard import Column, Entry, Leaderboard
-from tests.results.making import board
+from tests.results.making import board, values
 
 
 def test_places_follow_the_measure_and_its_direction() -> None:
@@ -101,3 +101,24 @@ def test_an_alarm_is_raised_where_most_of_the_map_shown_first_surely_lies_beside
         assert f"{mass:.0%} of what the map shown first shows" in beside.alarms[0]
         assert beside.alarms[0] in board_page(beside) and beside.to_dict()["alarms"] == list(beside.alarms)
         assert Leaderboard.from_dict(beside.to_dict()) == beside
+
+
+def test_the_board_says_which_kind_of_change_each_map_foretells() -> None:
+    """`smooth` foretells noise alone, `cut` regions alone, `both` as much of either, `none` nothing."""
+    high, low, nothing = values(0.8, seed=20), values(0.2, seed=21), values(-0.3, seed=22)
+    columns = (
+        Column("foretells_noise", "higher", "Noise.", "Han et al. 2022", changes="every pixel changes a little"),
+        Column("foretells_regions", "higher", "Cells.", "Han et al. 2022", changes="cells are taken away"),
+    )
+    rows = {"smooth": (high, low), "cut": (low, high), "both": (high, high), "none": (nothing, values(-0.9, seed=23))}
+    entries = tuple(
+        Entry(name, "method", {"foretells_noise": noise, "foretells_regions": cells})
+        for name, (noise, cells) in rows.items()
+    )
+    found = replace(board(), columns=columns, entries=entries, rank_by="foretells_noise")
+    own = {name: found.answers_for(name) for name in rows}
+    assert own == {"smooth": "foretells_noise", "cut": "foretells_regions", "both": None, "none": None}
+    page = board_page(found)
+    assert page.count("<b>0.") == 2
+    assert "Where every pixel changes a little: Smooth foretells" in page and "not clearly better than Both" in page
+    assert board().neighbourhoods == () and "Which question" not in board_page(board())

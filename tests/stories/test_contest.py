@@ -39,12 +39,15 @@ def without_time(found: Leaderboard) -> dict[str, Any]:
 
 def test_the_truth_stands_first_on_every_measure_that_knows_it(board: Leaderboard) -> None:
     for column in board.columns:
-        if (
-            column.truth and column.metric != "part_deletion_correlation"
-        ):  # a mask does not say how much each part counts
+        if column.truth:
             assert board.standings(column.metric)[0].name == "oracle"
             if column.better == "higher":
                 assert board.standings(column.metric)[0].value.mean == 1.0
+
+
+def test_the_board_says_what_the_map_shown_first_costs_and_what_measures_say_of_themselves(board: Leaderboard) -> None:
+    assert 100 < board.entry("shown first").passes <= 400  # the budget of `explain`
+    assert any(note.startswith("relevance_mass: values below 0") for note in board.notes)
 
 
 def test_methods_controls_the_truth_and_the_chosen_map_stand_on_one_board(board: Leaderboard) -> None:

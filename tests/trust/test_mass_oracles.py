@@ -91,10 +91,26 @@ def test_background_and_distractors_are_measured_where_they_are_and_refused_wher
     outside = background_mass({"map": values}, known).values["map"]
     assert (inside + outside).tolist() == pytest.approx([1.0, 1.0])
     found = distractor_mass({"map": values}, known)
-    assert value(found) == pytest.approx(float(values[0, 0, 0] / values[0].sum()))
+    on_things = values[0, 0, 0] + (values[0] * TRUTH.exact[0]).sum()
+    assert value(found) == pytest.approx(float(values[0, 0, 0] / on_things))
     assert np.isnan(value(found, 1)) and found.skipped == {1: "it has no distractors"}
     with pytest.raises(RequestError, match="needs to know the background"):
         background_mass({"map": values}, TRUTH)
+
+
+def test_a_map_gains_nothing_on_distractors_by_spreading_over_the_background() -> None:
+    distractors = torch.zeros_like(TRUTH.exact)
+    distractors[:, -1, -1] = True
+    assert not bool((distractors & TRUTH.exact).any())
+    known = ground(background=~TRUTH.exact & ~distractors, distractors=distractors)
+    flat, nothing = torch.ones(2, HEIGHT, WIDTH), torch.zeros(2, HEIGHT, WIDTH)
+    on_things = (distractors | TRUTH.exact).float()
+    maps = {"flat": flat, "things": on_things, "nothing": nothing, "truth": TRUTH.exact.float()}
+    found = distractor_mass(maps, known)
+    share = 1 / (1 + TRUTH.exact.flatten(1).sum(dim=1).float())
+    for name in ("flat", "things", "nothing"):
+        assert found.values[name].tolist() == pytest.approx(share.tolist())
+    assert found.values["truth"].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("levels", [2, 5, 10_000])

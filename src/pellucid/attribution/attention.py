@@ -38,9 +38,9 @@ def raw_attention(
     blocks = _known(evidence.attention, "raw_attention")
     attention = blocks[place_of(block, len(blocks), "raw_attention")]
     if heads is not None:
-        attention = attention[:, _those(heads, attention.shape[1], "raw_attention")]
+        attention = attention[:, chosen_heads(heads, attention.shape[1], "raw_attention")]
     asking = _asking(evidence, query, "raw_attention")
-    return on_grid(evidence, _FUSE[fuse](attention)[:, asking].mean(dim=1))
+    return on_grid(evidence, FUSE[fuse](attention)[:, asking].mean(dim=1))
 
 
 @method("attention_rollout", needs=[Attention], paper="Abnar & Zuidema 2020", class_agnostic=True)
@@ -56,7 +56,7 @@ def attention_rollout(evidence: Evidence, *, fuse: str = "mean", discard: float 
     blocks = _known(evidence.attention, "attention_rollout")
     flow = torch.eye(blocks[0].shape[-1]).to(blocks[0])
     for attention in blocks:
-        flow = _halfway(_strongest(_FUSE[fuse](attention), discard, evidence.token_grid.prefix)) @ flow
+        flow = _halfway(_strongest(FUSE[fuse](attention), discard, evidence.token_grid.prefix)) @ flow
     return _read_by_head(evidence, flow)
 
 
@@ -82,7 +82,7 @@ def attention_flow(
     there.
     """
     blocks = _known(evidence.attention, "attention_flow")
-    pipes = [_halfway(_FUSE[fuse](attention)) for attention in blocks]
+    pipes = [_halfway(FUSE[fuse](attention)) for attention in blocks]
     prefix = evidence.token_grid.prefix
     row = pipes[-1][:, _asking(evidence, query, "attention_flow")].mean(dim=1)
     rolled = row[:, None]
@@ -137,7 +137,7 @@ def legrad(
     return on_grid(evidence, felt)
 
 
-_FUSE: dict[str, Callable[[Tensor], Tensor]] = {
+FUSE: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda attention: attention.mean(dim=1),
     "max": lambda attention: attention.amax(dim=1),
     "min": lambda attention: attention.amin(dim=1),
@@ -151,7 +151,8 @@ def place_of(block: int, count: int, method: str) -> int:
     return block % count
 
 
-def _those(heads: Sequence[int], count: int, method: str) -> list[int]:
+def chosen_heads(heads: Sequence[int], count: int, method: str) -> list[int]:
+    """These heads. Raises ParameterError, in the name of the method, for one that is not there."""
     if max(heads) >= count:
         raise ParameterError(method, "heads", list(heads), f"some of its {count} heads, 0 to {count - 1}")
     return list(heads)

@@ -123,7 +123,7 @@ class BagExplainer:
 def fit(
     bags: Sequence[Float[Tensor, "_ features"]], answers: Sequence[int], labels: Sequence[str], *,
     attending: Attending | None = None, learning: Learning | None = None, seed: int = 0,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
 ) -> BagExplainer:  # fmt: skip
     """A net that answers for bags, fitted to bags of features of which only the whole has an answer.
 
@@ -153,7 +153,8 @@ def fit(
 
     early = Early(judge, every=len(learned), patience=learning.patience) if held else None
     recipe = Recipe(learning.rounds * len(learned), learning.learning_rate, batch=1, weight_decay=learning.weight_decay)
-    course = descend(net, objective, recipe, label="Fitting bags", checkpoint=checkpoint, early=early)
+    course = descend(net, objective, recipe, label="Fitting bags", early=early,
+                     checkpoint=None if checkpoint is None else Path(checkpoint))  # fmt: skip
     judged = tuple(early.judged) if early else ()
     return BagExplainer(net, tuple(labels), attending, course.losses, judged)
 

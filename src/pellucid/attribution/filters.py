@@ -7,7 +7,7 @@ predicted class. Then a picture is explained: the filters of its class that resp
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pellucid.attribution.asked import classes_of
 from pellucid.engine import Evidence, look
 from pellucid.errors import FileError, RequestError
 from pellucid.subject import VisionModel
-from pellucid.values import Activation, Class
+from pellucid.values import Activation
 
 _RECTIFIERS = ("ReLU", "ReLU6", "GELU", "SiLU", "Hardswish", "Mish", "ELU", "LeakyReLU", "SELU", "CELU", "Softplus")
 _HELD_OUT, _STEPS, _CHUNK = 5, 3000, 64  # one picture of five; updates of the fit; pictures at a time
@@ -151,7 +152,7 @@ def selected_filters(
     if evidence.model.fingerprint != selection.fingerprint:
         raise RequestError(f"The filters were selected in {selection.model}; this is another model, or it has changed.")
     x, _ = responses(evidence, selection.layers)
-    spoken = (selection.weights[_classes(evidence)] * x.float()).clamp(min=0)
+    spoken = (selection.weights[classes_of(evidence, "selected_filters")] * x.float()).clamp(min=0)
     strength, chosen = spoken.topk(min(count, spoken.shape[1]), dim=1)
     total = torch.zeros(len(evidence), *evidence.size)
     for rank in range(chosen.shape[1]):
@@ -216,11 +217,3 @@ def _foretold(x: Tensor, known: Int64[Tensor, "picture"], weights: Tensor) -> tu
         return float("nan"), float("nan")
     named = (x @ weights.T).argmax(dim=1)
     return float((named == known).double().mean()), float(known.bincount().max() / len(known))
-
-
-def _classes(evidence: Evidence) -> list[int]:
-    targets: Iterable[Any] = evidence.targets
-    found = [target.index for target in targets if isinstance(target, Class)]
-    if len(found) < len(evidence):
-        raise RequestError("Selected filters speak for classes; the target is something else.")
-    return [int(index) for index in found]

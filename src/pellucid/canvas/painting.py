@@ -42,6 +42,14 @@ def text(words: str, size: int, width: int, colour: str = INK, *, lines: int = 2
     return block
 
 
+def line(words: str, size: int, colour: str = INK) -> Image.Image:
+    """Words in one line, as wide as they are."""
+    face, said = _font(size), writable(words)
+    block = Image.new("RGB", (max(1, round(face.getlength(said)) + 1), round(1.36 * size)), PAPER)
+    ImageDraw.Draw(block).text((0, 0), said, fill=colour, font=face)
+    return block
+
+
 def plate(pixels: Pixels, width: int, height: int | None = None) -> Image.Image:
     """A picture fitted into `width` (and `height`); a small one is first enlarged in whole pixels."""
     image = Image.fromarray(enlarged(pixels, 2 * width))

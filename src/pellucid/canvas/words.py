@@ -16,7 +16,7 @@ _TITLES = {
     "chefer": "Chefer relevance", "layer_cam": "LayerCAM", "hires_cam": "HiResCAM", "xgrad_cam": "XGrad-CAM",
     "score_cam": "Score-CAM", "ablation_cam": "Ablation-CAM", "fullgrad": "FullGrad", "normgrad": "NormGrad",
     "lrp": "LRP", "rise": "RISE", "d_rise": "D-RISE", "lime": "LIME", "kernel_shap": "KernelSHAP", "legrad": "LeGrad",
-    "grad_eclip": "Grad-ECLIP", "mmel": "MMEL",
+    "grad_eclip": "Grad-ECLIP", "mmel": "MMEL", "msea": "MSEA", "comet": "COMET", "piq": "PIQ", "intr": "INTR",
     "centre": "Centre of the picture", "edge": "Edges in the picture", "random": "Random map",
     "insertion_minus_deletion": "Insertion minus deletion", "mask_iou": "Mask IoU",
     "pixel_auc": "Pixel AUC", "road_morf": "ROAD, most relevant first", "road_lerf": "ROAD, least relevant first",

@@ -11,11 +11,14 @@ from pellucid.cli import (
     agent,
     bag,
     benchmark,
+    causes,
     clip,
     demo,
     describe,
     explain,
     few_shot,
+    fit,
+    interactions,
     layers,
     methods,
     models,
@@ -23,6 +26,8 @@ from pellucid.cli import (
     recipe,
     retrain,
     testbed,
+    tokens,
+    traits,
     translate,
     trial,
 )
@@ -42,10 +47,15 @@ app.command("methods")(methods.methods)
 app.command("models")(models.models)
 app.command("layers")(layers.layers)
 app.command("demo")(demo.demo)
+app.command("fit")(stopping(stays)(fit.fit))
 app.command("pair")(pair.pair)
 app.command("few-shot")(few_shot.few_shot)
 app.command("bag")(bag.bag)
 app.command("clip")(clip.clip)
+app.command("causes")(causes.causes)
+app.command("tokens")(tokens.tokens)
+app.command("traits")(traits.traits)
+app.command("interactions")(interactions.interactions)
 app.add_typer(agent.app, name="agent")
 app.add_typer(describe.app, name="describe")
 app.add_typer(recipe.app, name="recipe")

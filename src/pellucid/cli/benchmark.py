@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import Device, Json, Model, print_json
+from pellucid.cli.options import Device, Explainers, Json, Model, print_json
 
 
 def benchmark(
@@ -32,16 +32,18 @@ def benchmark(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes, one core each. Default: what cores and pictures are worth.")
     ] = None,
+    explainer: Explainers = None,
     as_json: Json = False,
 ) -> None:
     """Rank methods against a known truth, controls and cost beside.
 
     Example: pellucid benchmark --model testbed:cnn --scenes 20 --methods grad_cam,layer_cam,occlusion
     """
+    from pellucid.attribution.fitted import attach
     from pellucid.stories.contest import benchmark as run
     from pellucid.subject import load
 
-    opened = load(model, device=device)
+    opened = attach(load(model, device=device), explainer or ())
     # A process takes some seconds to begin; a quarter of a hundred pictures is worth that.
     worth = min(os.cpu_count() or 1, scenes // 25) if opened.device.type == "cpu" else 1
     board = run(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pellucid.cli.failing import SOME_FAILED
-from pellucid.cli.options import Device, Json, Model, Seed, print_json
+from pellucid.cli.options import Device, Explainers, Json, Model, Seed, print_json
 
 
 def explain(
@@ -47,10 +47,12 @@ def explain(
     narrator: Annotated[
         str | None,
         typer.Option(
-            help="Who retells the findings, every sentence checked: templates, hf:FOLDER, or chat:MODEL (a server that "
-            "speaks the OpenAI chat protocol, at PELLUCID_NARRATOR_URL with PELLUCID_NARRATOR_KEY). Default: nobody."
+            help="Who retells the findings, every sentence checked: templates, hf:FOLDER, chat:MODEL (a server that "
+            "speaks the OpenAI chat protocol, at PELLUCID_NARRATOR_URL with PELLUCID_NARRATOR_KEY), or "
+            "chat+picture:MODEL, which sends it the picture too. Default: nobody."
         ),
     ] = None,
+    explainer: Explainers = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be done and what it costs, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -64,6 +66,7 @@ def explain(
     errand = prepare(
         images, model, out=out, target=target, methods=methods, layer=layer, device=device, seed=seed, memory=memory,
         budget=budget, faithfulness_target=faithfulness_target, narrator=narrator,
+        explainers=explainer or (),
     )  # fmt: skip
     if plan:
         announce_plan(errand, as_json)

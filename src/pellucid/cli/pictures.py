@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+LEARNED = 500  # seed of the scenes that explainers are fitted to
 FRESH = 3000  # seed of the scenes that nothing was learned from
 
 
@@ -79,3 +80,21 @@ def whole_numbers(words: str, count: int, option: str) -> tuple[int, ...]:
     if len(parts) != count or not all(part.strip().isdigit() for part in parts):
         raise RequestError(f"{option} {words!r}; expected {count} whole numbers with commas between, as 30,41.")
     return tuple(int(part) for part in parts)
+
+
+def scenes_of_class(model: Any, of: int | str, count: int) -> tuple[Any, Any]:
+    """`count` fresh scenes of the testbed that show a class, and as many that do not.
+
+    Raises RequestError for a model that does not name the testbed's birds.
+    """
+    import numpy as np
+
+    from pellucid.errors import RequestError
+    from pellucid.testbed import scenes
+
+    drawn = scenes(FRESH, (count + 1) * 2 * len(model.labels))
+    if tuple(model.labels) != tuple(drawn.task.labels):
+        raise RequestError(f"{model.name} does not name the testbed's birds; give pictures of the class yourself.")
+    shown = drawn.labels == model.labels.index(of)
+    own, others = (list(drawn[np.flatnonzero(mask)[:count]].frames()) for mask in (shown, ~shown))
+    return own, others

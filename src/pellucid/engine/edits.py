@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -61,6 +61,17 @@ class Add(Edit):
 
     def changed(self, grid: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
         return grid + self.amount * self.direction.to(grid)[None, :, None, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Watch(Edit):
+    """Nothing changes; what the layer hands on is kept in `seen`, within the graph where there is one."""
+
+    seen: list[Float[Tensor, "batch channel h w"]] = field(default_factory=list)
+
+    def changed(self, grid: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
+        self.seen.append(grid)
+        return grid
 
 
 def _laid_out_as(values: Tensor, changed: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -179,6 +180,15 @@ def channels(value: Any, place: Place) -> list[int]:
     return found
 
 
+def parts_of_size(value: Any, place: Place) -> tuple[float, ...]:
+    """Some sizes of the picture, in parts of its own."""
+    found = [_finite(entry) for entry in _listed(value) or []]
+    kept = tuple(entry for entry in found if entry is not None and 0.1 <= entry <= 4)
+    if not found or len(kept) < len(found):
+        raise Refused("some numbers from 0.1 to 4, parts of the picture's size, such as [0.5, 1, 1.5]")
+    return kept
+
+
 def layer_names(value: Any, place: Place) -> list[str]:
     """Layers of the model by name, one at least."""
     listed = _listed(value) or []
@@ -221,6 +231,14 @@ def neurons(value: Any, place: Place) -> Tensor | list[tuple[int, ...]]:
     return [tuple(entry) for entry in found if entry]
 
 
+def explainer(value: Any, place: Place) -> Any:
+    """An explainer that was fitted to the model, or its file."""
+    known = Path(value).expanduser().is_file() if isinstance(value, (str, Path)) else hasattr(value, "fingerprint")
+    if not known:
+        raise Refused("a file that `pellucid fit` wrote, or an Explainer")
+    return value
+
+
 _MOST = 1_000_000  # passes; more is a slip of the finger
 _MOST_STEPS = 10_000  # past this the points of a quadrature rule cost more than the passes
 
@@ -247,6 +265,7 @@ READERS: dict[str, Reader] = {
     "discard": number("a part from 0 to below 1", least=0, below=1),
     "distance": number("a part from 0 to 1", least=0, below=1 + 1e-9),
     "draws": whole(1, _MOST),
+    "explainer": explainer,
     "filtered": choice("signed", "magnitude"),
     "fraction": number("a part above 0, up to 1", above=0, below=1 + 1e-9),
     "fuse": choice("mean", "max", "min"),
@@ -306,6 +325,9 @@ READERS: dict[str, Reader] = {
 
 OWN: dict[tuple[str, str], Reader] = {
     ("forgrad", "base"): choice(*_PIXEL_MAPS),
+    ("msea", "base"): choice(*_LAYER_MAPS, *_PIXEL_MAPS),
+    ("msea", "fuse"): choice("mean", "normalised"),
+    ("msea", "scales"): parts_of_size,
     ("kpca_cam", "kernel"): choice("sigmoid", "rbf", "poly", "cosine", "linear"),
     ("refined_occlusion", "window"): side,
     ("sess", "fuse"): choice("mean", "max"),

@@ -130,7 +130,7 @@ def record(
         if name in speaking:
             constants.append(Constant(held, _said(module), channels_last=False))
         # The model goes on with a copy, so that an in-place operation cannot change what is kept.
-        return _swapped(output, held.clone())
+        return swapped(output, held.clone())
 
     def on_constant(output: Tensor, added: Tensor, channels_last: bool) -> None:
         constants.append(Constant(output, added, channels_last))
@@ -271,7 +271,7 @@ def _in_graph(tensor: Tensor) -> Tensor:
     return tensor.detach().requires_grad_()  # frozen so far: the graph begins here
 
 
-def _swapped(output: Any, tensor: Tensor) -> Any:
+def swapped(output: Any, tensor: Tensor) -> Any:
     if isinstance(output, Tensor):
         return tensor
     if isinstance(output, dict):

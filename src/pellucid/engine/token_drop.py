@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid import hooks
 from pellucid.compute.memory import halving
+from pellucid.engine.blocks import ROUNDING
 from pellucid.engine.evidence import Evidence
 from pellucid.engine.findings import Answers, TokenGrid
 from pellucid.engine.recording import answers, score
@@ -19,8 +20,6 @@ from pellucid.subject import VisionModel
 from pellucid.values import Target
 
 _WHAT, _INSTEAD = "Dropping tokens", ("mode='pixels'",)
-# Largest difference that another order of the tokens may make, in parts of the largest answer: rounding.
-_ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 4e-2}
 
 
 def token_answers(evidence: Evidence, kept: Sequence[Int[Tensor, "batch _"]]) -> list[Answers]:
@@ -90,7 +89,7 @@ def _found_out(evidence: Evidence) -> TokenGrid:
     except ModelError as error:
         raise MethodUnavailable(_WHAT, f"it does not run on fewer tokens. {error}", _INSTEAD) from error
     away = float((turned - whole).abs().max() / whole.abs().max().clamp(min=1e-12))
-    if not away <= _ROUNDING.get(evidence.model.dtype, 0.0):
+    if not away <= ROUNDING.get(evidence.model.dtype, 0.0):
         reason = (
             f"with its tokens in another order it gives another answer (by {away:.1g} of the largest), so they are no "
             f"set from which some could be missing: relative positions, windows, or mixing between places."

@@ -54,6 +54,12 @@ def iou(first: Tensor | ArrayLike, second: Tensor | ArrayLike) -> float:
     return int((one & other).sum()) / union if union else 1.0
 
 
+def dice(first: Tensor | ArrayLike, second: Tensor | ArrayLike) -> float:
+    """Twice what two masks share over both areas, 0 (apart) to 1 (equal, which two empty ones are)."""
+    shared = iou(first, second)
+    return 2 * shared / (1 + shared)
+
+
 def dilate(mask: Tensor | ArrayLike, pixels: int = 1, *, diagonal: bool = True) -> Bool[np.ndarray, "height width"]:
     """The mask grown by `pixels` on every side: by squares if `diagonal`, else by diamonds."""
     array = _boolean(mask)

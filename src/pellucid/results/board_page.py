@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pellucid.canvas import fragments
 from pellucid.canvas.raster import data_uri_of_png
 from pellucid.canvas.scatter import Point, scatter
-from pellucid.canvas.words import number, tabular, title
+from pellucid.canvas.words import listed, number, tabular, title
+from pellucid.compute.bootstrap import difference
 
 if TYPE_CHECKING:
     from pellucid.results.leaderboard import Column, Leaderboard, Standing
@@ -26,7 +27,7 @@ def board_page(board: Leaderboard) -> str:
         board=board, headline=headline(board), kept=f"{len(board.pictures)} of {board.total}",
         columns=[_head(column) for column in board.columns], rows=_rows(board), gallery=_gallery(board),
         chart=_chart(board), left_out=[(title(name), f"{passes:.0f}", why) for name, passes, why in board.left_out],
-        rank_by=title(board.rank_by), cap=f"{board.cap:.0f}", versions=board.versions,
+        foretelling=_foretelling(board), rank_by=title(board.rank_by), cap=f"{board.cap:.0f}", versions=board.versions,
     )  # fmt: skip
 
 
@@ -85,6 +86,42 @@ def _cell(column: Column, place: Standing) -> dict[str, Any]:
         said.append(f"p {place.p_next:.3g} against the next")
     flag = place.kind != "control" and place.margin is not None and not place.beats
     return {"text": tabular(value.mean), "sort": value.mean, "flag": flag, "title": "; ".join(said)}
+
+
+def _foretelling(board: Leaderboard) -> dict[str, Any] | None:
+    """How well each map foretells the model, by kind of change; None where none was measured."""
+    columns = board.neighbourhoods
+    if not columns:
+        return None
+    rows: list[dict[str, Any]] = []
+    for name in board.order:
+        places = [board.standing(column.metric, name) for column in columns]
+        own = board.answers_for(name)
+        cells = [
+            {"text": tabular(place.value.mean) if place.value.count else "–", "own": column.metric == own}
+            for column, place in zip(columns, places, strict=True)
+        ]
+        rows.append({"name": title(name), "kind": board.entry(name).kind.replace(" ", "-"), "cells": cells})
+    return {"changes": [column.changes for column in columns], "rows": rows,
+            "best": [_foretells_best(board, column) for column in columns]}  # fmt: skip
+
+
+def _foretells_best(board: Leaderboard, column: Column) -> str:
+    """Which method foretells best under one kind of change, and which are as good for all that is known."""
+    places = [place for place in board.standings(column.metric) if place.kind == "method" and place.value.count]
+    if not places:
+        return f"Where {column.changes}: no method was measured."
+    first, rows = places[0], {place.name: board.entry(place.name).values[column.metric] for place in places}
+    level = [
+        title(place.name)
+        for place in places[1:]
+        if not difference(rows[first.name], rows[place.name], seed=board.seed).above_zero
+    ]
+    beside = f"; not clearly better than {listed(level)}" if level else ", clearly better than every other method"
+    return (
+        f"Where {column.changes}: {title(first.name)} foretells {number(first.value.mean)} of it "
+        f"(95% between {number(first.value.low)} and {number(first.value.high)}){beside}."
+    )
 
 
 def _gallery(board: Leaderboard) -> list[dict[str, Any]]:

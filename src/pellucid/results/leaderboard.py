@@ -30,7 +30,8 @@ _BACKGROUND = 0.5  # the share of a map's evidence beside all objects from which
 class Column:
     """One measure: its name, which way is better and what it says.
 
-    limit: the value that a map must keep on the good side of, for measures that are checks
+    limit:   the value that a map must keep on the good side of, for measures that are checks
+    changes: for measures of how well a map foretells the model: by which changes of the picture, in words
     """
 
     metric: str
@@ -41,6 +42,7 @@ class Column:
     truth: bool = False
     remakes: bool = False
     limit: float | None = None
+    changes: str = ""
 
     @property
     def sign(self) -> int:
@@ -160,6 +162,26 @@ class Leaderboard(Result):
             for column in self.columns
             if (place := self.standing(column.metric, name)).margin is not None and not place.beats
         )
+
+    @property
+    def neighbourhoods(self) -> tuple[Column, ...]:
+        """The measures of how well a map foretells what the model does under some kind of change (Han et al. 2022)."""
+        return tuple(column for column in self.columns if column.changes)
+
+    def answers_for(self, name: str) -> str | None:
+        """The neighbourhood in which a map foretells the model clearly better than in all others; None without one.
+
+        Clearly: the paired 95% interval of the difference to every other lies above 0, and more than the mean of the
+        model's own changes is foretold.
+        """
+        rows = {column.metric: self.entry(name).values.get(column.metric, ()) for column in self.neighbourhoods}
+        means = {metric: interval(row, self.seed).mean for metric, row in rows.items() if any(map(math.isfinite, row))}
+        if not means:
+            return None
+        best = max(means, key=lambda metric: means[metric])
+        others = [rows[metric] for metric in means if metric != best]
+        clear = all(difference(rows[best], row, seed=self.seed).above_zero for row in others)
+        return best if clear and means[best] > 0 else None
 
     @property
     def alarms(self) -> tuple[str, ...]:

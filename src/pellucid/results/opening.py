@@ -8,32 +8,42 @@ from typing import Any, cast
 
 from pellucid.errors import FileError, PellucidError
 from pellucid.results.bag import Bag
+from pellucid.results.causes import CausalGraph
 from pellucid.results.claim import Claim
 from pellucid.results.clip import ClipMap
 from pellucid.results.explanation import Explanation
 from pellucid.results.files import read_json
 from pellucid.results.heatmaps import Heatmaps
+from pellucid.results.interactions import Interactions
 from pellucid.results.leaderboard import Leaderboard
 from pellucid.results.narration import Narration
 from pellucid.results.pair import Pair
 from pellucid.results.result import Result
 from pellucid.results.retraining import Retraining
 from pellucid.results.score import Score
+from pellucid.results.subspaces import Subspaces
 from pellucid.results.support_maps import SupportMaps
+from pellucid.results.token_maps import TokenMaps
+from pellucid.results.traits import Traits
 from pellucid.results.truth import Truth
 
 _SAVED = (
     Bag,
+    CausalGraph,
     Claim,
     ClipMap,
     Explanation,
     Heatmaps,
+    Interactions,
     Leaderboard,
     Narration,
     Pair,
     Retraining,
     Score,
+    Subspaces,
     SupportMaps,
+    TokenMaps,
+    Traits,
     Truth,
 )
 _KINDS: dict[str, Callable[[dict[str, Any]], Result]] = {kind.noun: kind.from_dict for kind in _SAVED}

@@ -23,7 +23,7 @@ class Score(Result):
 
     values: in `unit`; NaN for a picture that could not be measured, with the reason in `notes`
     random, centre, edge: the same measure of the random map, of the picture's centre and of its edges
-    spread: how far the value moves over the fills, as a standard deviation
+    spread: how far the value moves over the fills, as a standard deviation; empty where nothing was varied
     fills:  what removed pixels became, for measures that remove pixels
     order:  how pixels were ranked
     curves: what the value is the area of: `fractions` of the picture changed, 0 to 1, and by name (`deletion`,

@@ -20,7 +20,7 @@ from pellucid.testbed.absence import WHOLE, distracting, removal_effects
 from pellucid.testbed.effects import effect
 from pellucid.testbed.render import BIRD_PARTS
 from pellucid.testbed.scene import Scenes
-from pellucid.testbed.truth import causal, grown
+from pellucid.testbed.truth import causal, grown, tolerance
 from pellucid.testbed.twins import PROP_NAMES
 from pellucid.trust.ground import Ground
 from pellucid.trust.mass import box_around
@@ -89,10 +89,10 @@ class SceneCases:
         targets = tuple(Class(int(label)) for label in scenes.labels)
         effects = removal_effects(lambda twins, at: self._values(twins, targets, at), scenes, (*WHOLE, *PROP_NAMES))
         distractors = distracting(scenes, effects if self._truth == "model" else None) & ~exact
-        background = ~scenes.objects if self._truth == "world" else ~scenes.objects & ~exact
+        background = ~scenes.objects & ~exact  # where an absent part would be also decides
         frames = scenes.frames()
         truth = Ground(
-            mask=torch.from_numpy(grown(exact)),
+            mask=torch.from_numpy(grown(exact, tolerance(scenes.world.size))),
             exact=torch.from_numpy(exact),
             background=torch.from_numpy(background),
             distractors=torch.from_numpy(distractors),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pellucid.attribution.fitted import attach
 from pellucid.compute.pool import spread
 from pellucid.compute.progress import track
 from pellucid.engine import look
@@ -53,7 +54,8 @@ DEFAULT_METRICS = (
     "pointing_game", "mask_iou", "relevance_mass", "relevance_rank", "energy_pointing_game", "inside_outside",
     "pixel_average_precision", "pixel_auc", "box_localisation", "background_mass", "distractor_mass",
     "part_deletion_correlation",
-    "insertion_minus_deletion", "deletion", "insertion", "foretells_regions", "foretells_noise",
+    "insertion_minus_deletion", "deletion", "insertion", "foretells_regions", "foretells_single_regions",
+    "foretells_noise",
     "sparseness", "complexity", "rank_agreement",
     "model_randomisation", "structure_randomisation", "picture_randomisation", "class_sensitivity", "max_sensitivity",
 )  # fmt: skip
@@ -120,6 +122,7 @@ class _Elsewhere:
     cap: float
     seed: int
     memory: float | None
+    explainers: tuple[str, ...]
 
     @classmethod
     def of(
@@ -134,7 +137,8 @@ class _Elsewhere:
             )
         named = [asked if isinstance(asked, str) else tuple(asked) for asked in (methods, metrics)]
         share = None if memory is None else memory / workers
-        return cls(model.spec, model.fingerprint, truth, named[0], named[1], scenes, cap, seed, share)
+        return cls(model.spec, model.fingerprint, truth, named[0], named[1], scenes, cap, seed, share,
+                   tuple(map(str, model.explainers.values())))  # fmt: skip
 
     def __call__(self, places: tuple[int, ...]) -> dict[str, Any]:
         return _there(self).run(places).to_dict()
@@ -143,7 +147,7 @@ class _Elsewhere:
 @cache
 def _there(asked: _Elsewhere) -> Contest:
     torch.set_num_threads(1)
-    model = load(asked.spec, device="cpu")
+    model = attach(load(asked.spec, device="cpu"), asked.explainers)
     if model.fingerprint != asked.fingerprint:
         raise RequestError(f"{asked.spec} has other weights each time it is opened; take workers=1.")
     cases = _cases(model, asked.truth, asked.scenes, asked.seed)
@@ -154,7 +158,11 @@ def _there(asked: _Elsewhere) -> Contest:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What a few pictures gave: by metric and map one value per picture; seconds per map; units of metrics."""
+    """What a few pictures gave: by metric and map one value per picture; seconds per map; units of metrics.
+
+    spent:   passes per picture of the map that `explain` shows first
+    remarks: what measures say of themselves, by metric
+    """
 
     values: Mapping[str, Mapping[str, list[float | None]]]
     seconds: Mapping[str, float]
@@ -162,6 +170,8 @@ class Findings:
     examples: tuple[Example, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
+    spent: float = 0.0
+    remarks: Mapping[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def to_dict(self) -> dict[str, Any]:
         examples = [
@@ -225,7 +235,8 @@ class Contest:
         """All maps and measures of a few pictures."""
         part = self.cases.part(places)
         made, seconds, refused = self._maps(part)
-        extra = {FIRST: self._shown_first(part, seconds)}
+        shown, spent = self._shown_first(part, seconds)
+        extra = {FIRST: shown}
         if part.truth is not None:
             extra[ORACLE] = part.truth.exact.float()
         evidence = look(self.model, part.batch.inputs, list(part.targets), seed=self.seed, memory=self.memory)
@@ -233,21 +244,25 @@ class Contest:
         values: dict[str, dict[str, list[float | None]]] = {}
         units: dict[str, str] = {}
         notes: list[str] = []
+        remarks: dict[str, list[str]] = {}
         for metric in self.metrics:
             if metric.remakes and places[0] >= SANITY_PICTURES:
                 continue
-            found: Measured = asked.measure(metric, PARAMETERS.get(metric.name, {}))
+            best = metric.oracle(part.truth).float() if metric.oracle and part.truth is not None else None
+            known = asked if best is None else replace(asked, extra={**extra, ORACLE: best})
+            found: Measured = known.measure(metric, PARAMETERS.get(metric.name, {}))
             values[metric.name] = {name: _plain(row) for name, row in found.values.items()}
-            units[metric.name] = found.unit
+            units[metric.name], remarks[metric.name] = found.unit, list(found.notes)
             notes += [f"{metric.name}: {part.batch.frames[at].name}: {why}" for at, why in found.skipped.items()]
         examples = plates(part, made, asked.maps) if places[0] < SANITY_PICTURES else ()
-        return Findings(values, seconds, units, examples, refused, tuple(notes))
+        return Findings(values, seconds, units, examples, refused, tuple(notes), spent, remarks)
 
     def board(self, found: Sequence[Findings], rank_by: str | None) -> Leaderboard:
         """The leaderboard of all findings, in the order of the pictures."""
         lengths = [len(places) for places in self.steps]
         names = dict.fromkeys(name for one in found for table in one.values.values() for name in table)
         by_name = {one.method.name: one for one in self.contestants}
+        asked = sum(one.spent * length for one, length in zip(found, lengths, strict=True)) / sum(lengths)
         entries: list[Entry] = []
         for name in names:
             shown = name.removeprefix("control ")
@@ -257,7 +272,7 @@ class Contest:
             ]
             contestant = by_name.get(name)
             entries.append(Entry(
-                shown, _kind(name), rows, contestant.passes if contestant else 0.0,
+                shown, _kind(name), rows, contestant.passes if contestant else asked if name == FIRST else 0.0,
                 sum(spent) / sum(lengths),
                 contestant.parameters if contestant else {},
                 contestant.method.class_agnostic if contestant else False,
@@ -266,6 +281,7 @@ class Contest:
         units = {name: unit for one in found for name, unit in one.units.items()}
         columns = tuple(_column(metric, units.get(metric.name, "")) for metric in self.metrics)
         measured = {column.metric for column in columns}
+        skipped = [note for one in found for note in one.notes]
         usual = "pointing_game" if "pointing_game" in measured else "insertion_minus_deletion"
         return Leaderboard(
             model=self.model.card, truth=self.cases.title, pictures=self.cases.names, total=self.cases.total,
@@ -273,7 +289,7 @@ class Contest:
             rank_by=rank_by or (usual if usual in measured else columns[0].metric), cap=self.cap, seed=self.seed,
             left_out=(*self.left_out, *((name, by_name[name].passes, why) for name, why in refused.items())),
             examples=tuple(example for one in found for example in one.examples),
-            notes=tuple(dict.fromkeys(note for one in found for note in one.notes)),
+            notes=tuple(dict.fromkeys([*_in_metric(measured), *_remarks(found), *skipped])),
             versions=versions(),
         )  # fmt: skip
 
@@ -303,16 +319,28 @@ class Contest:
         found = [layer_for(self.model, one.method, None, size) for one in self.contestants if takes_layer(one.method)]
         return tuple(dict.fromkeys(layer.name for layer in found if layer is not None))
 
-    def _shown_first(self, part: Part, seconds: dict[str, float]) -> Float[Tensor, "batch height width"]:
-        """For every picture the map that `explain` shows first."""
+    def _shown_first(self, part: Part, seconds: dict[str, float]) -> tuple[Float[Tensor, "batch height width"], float]:
+        """For every picture the map that `explain` shows first, and the passes per picture that took."""
         started = time.perf_counter()
         singles, request = zip(part.batch.singles(), part.targets, strict=True), Request(seed=self.seed)
-        chosen = [
-            rank_maps(self.model, single, request, target=target, memory=self.memory).maps[0].one_channel
-            for single, target in singles
-        ]
+        ranked = [rank_maps(self.model, one, request, target=target, memory=self.memory) for one, target in singles]
         seconds[FIRST] = (time.perf_counter() - started) / len(part.batch)
-        return torch.cat(chosen).cpu()
+        spent = sum(one.evidence.passes.cost for one in ranked) / len(ranked)
+        return torch.cat([one.maps[0].one_channel for one in ranked]).cpu(), spent
+
+
+def _in_metric(measured: Collection[str]) -> Iterator[str]:
+    """Where a map is judged by what it was chosen by."""
+    own = [name for name in ("insertion_minus_deletion", "insertion", "deletion") if name in measured]
+    if own:
+        yield f"{FIRST.capitalize()} is chosen by insertion less deletion, so it is in-metric on {', '.join(own)}."
+
+
+def _remarks(found: Sequence[Findings]) -> Iterator[str]:
+    """What each measure says of itself whatever the pictures."""
+    for metric in dict.fromkeys(name for one in found for name in one.remarks):
+        each = [one.remarks[metric] for one in found if metric in one.remarks]
+        yield from (f"{metric}: {remark}." for remark in each[0] if all(remark in other for other in each))
 
 
 def _cases(model: VisionModel, truth: str | Cases, scenes: int, seed: int) -> Cases:
@@ -356,7 +384,7 @@ def _asked_metrics(asked: str | Sequence[str], model: VisionModel, known: bool) 
 
 def _column(metric: Metric, unit: str) -> Column:
     return Column(metric.name, metric.better, metric.summary, metric.paper, unit, metric.needs_truth, metric.remakes,
-                  metric.limit)  # fmt: skip
+                  metric.limit, metric.changes)  # fmt: skip
 
 
 def _kind(name: str) -> Kind:

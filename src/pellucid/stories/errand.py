@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pellucid.attribution.fitted import attach
 from pellucid.compute.memory import Budget
 from pellucid.engine.least import least_bytes
 from pellucid.engine.maps import layer_for, refuse_if_unavailable
@@ -92,11 +93,13 @@ def prepare(
     budget: int = 400,
     faithfulness_target: float | None = None,
     narrator: str | None = None,
+    explainers: Sequence[str | Path] = (),
 ) -> Errand:
     """Finds the pictures, loads the model and refuses at once what cannot be done for any of them.
 
     methods: names with commas between; target: a class name, or its number; `every` is every box that a detector finds,
              and every region of a segmenter
+    explainers: files of explainers that were fitted to the model
 
     Raises UnknownMethod, MethodUnavailable, UnknownLayer, UnknownClass, LoadError, RequestError, MemoryBudgetError
     where not even one picture fits, and ImageError where not one picture is there.
@@ -112,7 +115,7 @@ def prepare(
         narrator_of(narrator)
     items, missing = _found(images, out)
     _check_places(items, out)
-    under_study = load(model, device=device)
+    under_study = attach(load(model, device=device), explainers)
     if under_study.preprocess is None:
         raise PreprocessError(under_study.name)
     labels = under_study.labels  # names that do not fit are wrong for every picture, and so is an unknown class

@@ -29,7 +29,7 @@ from pellucid.results import Heatmaps
 from pellucid.stories.request import Asked, Batch, Pictures, batches_of, method_names, subject, training_note
 from pellucid.stories.versions import versions
 from pellucid.subject import VisionModel
-from pellucid.values import Attention, Blocks, Check, Films, Layer, Need, Places
+from pellucid.values import Attention, Blocks, Check, Films, Fitted, Layer, Need, Places
 
 NO_ATTENTION = "it has no attention."
 # What one picture holds while gradients are kept: activations, their gradients, and copies that methods make.
@@ -157,6 +157,8 @@ def why_not(model: VisionModel, method: Method, size: tuple[int, int]) -> str | 
         return "it tells instants of a film apart, and this model sees single pictures."
     if reason is None and lacks_attention(model, method, size):
         return NO_ATTENTION
+    if reason is None and Fitted in method.needs and method.name not in model.explainers:
+        return f"it needs an explainer that was fitted to this model; `pellucid fit {method.name}` fits one."
     if reason is None and takes_layer(method):
         try:
             layer_for(model, method, None, size)

@@ -16,7 +16,7 @@ from pellucid.stories.request import DEFAULT_BUDGET, Batch, Request
 from pellucid.stories.runner import Here, Runner
 from pellucid.subject import VisionModel
 from pellucid.testbed.scene import Scenes, scenes
-from pellucid.testbed.truth import causal, grown
+from pellucid.testbed.truth import causal, grown, tolerance
 from pellucid.trust.localisation import hits
 from pellucid.trust.measured import controls
 
@@ -115,7 +115,7 @@ def pointing(
 
 def _one(model: VisionModel, scene: Scenes, sums: _Sums, request: Request, memory: float | None) -> None:
     exact = causal(scene)
-    masks = (torch.from_numpy(grown(exact)), torch.from_numpy(exact))
+    masks = (torch.from_numpy(grown(exact, tolerance(scene.world.size))), torch.from_numpy(exact))
     frames = scene.frames()
     picture = Batch(frames, model.prepare(frames))
     seen = rank_maps(model, picture, request, memory=memory)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,18 +41,20 @@ class VisionModel:
     network:      the module that runs: `module` without its DataParallel or torch.compile shell
     preprocess:   how a picture becomes input; None where unknown
     text_encoder: text -> [channel] embedding, for dual encoders; their image embedding is the layer `embedding`
+    explainers:   files of explainers that were fitted to it, by the method that reads them
     """
 
     def __init__(
         self, call: nn.Module | Callable[[Tensor], Any], *, name: str, spec: str | None, preprocess: Preprocess | None,
         labels: Sequence[str] | Labels | None, output: Any, activation: str, input_size: tuple[int, int] | None,
         default_layer: str | None, why_layer: str | None, text_encoder: Callable[[str], Tensor] | None,
-        notes: Sequence[str],
+        notes: Sequence[str], explainers: Mapping[str, str | Path],
     ) -> None:  # fmt: skip
         self.module = call if isinstance(call, nn.Module) else None
         self.network = _unwrapped(call) if isinstance(call, nn.Module) else None
         self.name, self.spec, self.preprocess, self.notes = name, spec, preprocess, tuple(notes)
         self.text_encoder = text_encoder
+        self.explainers = {method: Path(file).expanduser() for method, file in explainers.items()}
         self._call = call
         self._pick, self._asked_activation = output, activation
         self._asked_labels = labels
@@ -408,6 +411,7 @@ def wrap(
     text_encoder: Callable[[str], Tensor] | None = None,
     spec: str | None = None,
     notes: Sequence[str] = (),
+    explainers: Mapping[str, str | Path] | None = None,
 ) -> VisionModel:
     """A model of your own, ready to be explained; it is never changed.
 
@@ -419,6 +423,7 @@ def wrap(
     output:     which part of the model's answer to explain: a key, a position or a callable; None finds it
     activation: `softmax`, `sigmoid` (multi-label), `probabilities` (already), `none` (no such meaning); `auto` looks
     input_size: rows and columns of the input, where the module does not say
+    explainers: files of explainers fitted to it (`attribution.fitted.fit`), by the method that reads them
 
     Raises ModelError for anything that cannot be called.
     """
@@ -445,7 +450,7 @@ def wrap(
     return VisionModel(
         model, name=name, spec=spec, preprocess=preprocess, labels=labels, output=output,
         activation=activation, input_size=input_size, default_layer=default_layer, why_layer=why_layer,
-        text_encoder=text_encoder, notes=notes,
+        text_encoder=text_encoder, notes=notes, explainers=explainers or {},
     )  # fmt: skip
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "paste_land",
     "place_of",
     "remove",
+    "tolerance",
     "tried",
     "twin",
 ]
@@ -120,17 +121,22 @@ def place_of(
 
 
 def grown(mask: Bool[np.ndarray, "scene height width"], pixels: int = 1) -> Bool[np.ndarray, "scene height width"]:
-    """Each mask widened on all sides: the tolerance of the pointing game (1 pixel at 64, 3 at 224)."""
+    """Each mask widened on all sides by so many pixels."""
     return np.stack([masks.dilate(one, pixels) for one in mask]) if len(mask) else mask
+
+
+def tolerance(size: int) -> int:
+    """By how many pixels a pointing hand may miss in pictures of that side: 1 at 64, 3 at 224."""
+    return max(1, size // 64)
 
 
 def known(scenes: Scenes, target: TargetLike | None = None) -> tuple[Truth, ...]:
     """The true answer for each scene, ready to be shown beside an explanation.
 
-    The mask is the causal one with ghosts, grown by one pixel for each 64 of the picture's side; boxes are per part.
+    The mask is the causal one with ghosts, grown by the tolerance of the pointing game; boxes are per part.
     """
     ungrown = causal(scenes, target)
-    wide = grown(ungrown, max(1, round(scenes.world.size / 64)))
+    wide = grown(ungrown, tolerance(scenes.world.size))
     pieces = [_united(scenes, (name,), target, ghosts=True) for name in _fields_of(scenes, target, None)]
     truths = []
     for at in range(len(scenes)):

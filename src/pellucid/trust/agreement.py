@@ -30,7 +30,7 @@ def rank_agreement(maps: Maps) -> Measured:
     return _with_others(ordered, correlation, "rank correlation")
 
 
-@metric("top_agreement", better="higher", paper="Krishna et al. 2022; Quantus' top-k intersection")
+@metric("top_agreement", better="higher", paper="Krishna et al. 2022")
 def top_agreement(maps: Maps, *, top: float = 0.1) -> Measured:
     """How many of the strongest pixels this map shares with the others, on average.
 

@@ -19,7 +19,10 @@ _RANGE = (float("-inf"), 1.0)
 Changes = Iterator[tuple[Tensor, Tensor]]
 
 
-@metric("foretells_regions", better="higher", paper="Han et al. 2022", range=_RANGE, cost=lambda samples=64: samples)
+@metric(
+    "foretells_regions", better="higher", paper="Han et al. 2022", range=_RANGE, cost=lambda samples=64: samples,
+    changes="half of the picture's cells are taken away, by chance",
+)  # fmt: skip
 def foretells_regions(
     evidence: Evidence, maps: Maps, *, samples: int = 64, grid: int = 7, fill: str = "mean", seed: int = 0
 ) -> Measured:
@@ -43,8 +46,9 @@ def foretells_regions(
 
 
 @metric(
-    "foretells_single_regions", better="higher", paper="Han et al. 2022", range=_RANGE, cost=lambda grid=7: grid * grid
-)
+    "foretells_single_regions", better="higher", paper="Han et al. 2022", range=_RANGE, cost=lambda grid=7: grid * grid,
+    changes="one cell of the picture is taken away",
+)  # fmt: skip
 def foretells_single_regions(evidence: Evidence, maps: Maps, *, grid: int = 7, fill: str = "mean") -> Measured:
     """How well the map foretells what happens when one cell alone is taken away.
 
@@ -62,7 +66,10 @@ def foretells_single_regions(evidence: Evidence, maps: Maps, *, grid: int = 7, f
     return _foretold(evidence, maps, changes, grid * grid)
 
 
-@metric("foretells_noise", better="higher", paper="Han et al. 2022", range=_RANGE, cost=lambda samples=64: samples)
+@metric(
+    "foretells_noise", better="higher", paper="Han et al. 2022", range=_RANGE, cost=lambda samples=64: samples,
+    changes="every pixel becomes a little lighter or darker, by chance",
+)  # fmt: skip
 def foretells_noise(
     evidence: Evidence, maps: Maps, *, samples: int = 64, noise: float = 0.05, seed: int = 0
 ) -> Measured:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -60,16 +62,28 @@ def background_mass(maps: Maps, truth: Ground) -> Measured:
     0 to 1, lower is better where the background decides nothing; a flat map scores the background's share. More than
     half says that the model, or the map, looks beside the object. Raises RequestError where no background is known.
     """
-    return _elsewhere(maps, truth.background, "background")
+    mask = _known(truth.background, "background")
+    return _where_present(maps, mask, "background", "share of the positive evidence", mass, mask)
 
 
 @metric("distractor_mass", better="lower", paper="Kim et al. 2018; Hesse et al. 2023", needs_truth=True)
 def distractor_mass(maps: Maps, truth: Ground) -> Measured:
-    """What part of a map's positive evidence lies on things that look like a cause and decide nothing.
+    """Of a map's positive evidence on things, what part lies on those that look like a cause and decide nothing.
 
-    0 to 1. Pictures without such a thing have no value. Raises RequestError where no distractors are known.
+    Positive values on distractors over those on distractors and on the deciding place: 0 to 1. What lies beside all
+    things does not count, so a map gains nothing by spreading over the background; a flat map scores the distractors'
+    share of the area of things, and so does a map with no evidence on any. Pictures without distractors have no value.
+    Raises RequestError where no distractors are known.
     """
-    return _elsewhere(maps, truth.distractors, "distractors")
+    mask = _known(truth.distractors, "distractors")
+
+    def part(values: Tensor, both: Tensor) -> Tensor:
+        positive = values.double().clamp(min=0)
+        found, flat = (_inside(shown, both) for shown in (positive, torch.ones_like(positive)))
+        return torch.where(found.isnan(), flat, found)
+
+    both = torch.stack([mask, truth.exact & ~mask], dim=1)
+    return _where_present(maps, mask, "distractors", "share of the positive evidence on things", part, both)
 
 
 @metric("inside_outside", better="higher", paper="Lapuschkin et al. 2016", needs_truth=True)
@@ -114,17 +128,33 @@ def box_around(mask: Bool[Tensor, "height width"]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _elsewhere(maps: Maps, mask: Tensor | None, what: str) -> Measured:
+def _inside(
+    positive: Float[Tensor, "batch height width"], both: Bool[Tensor, "batch 2 height width"]
+) -> Float[Tensor, "batch"]:
+    """Of what lies in either mask, the part in the first; NaN where nothing does."""
+    first, second = (positive[:, None] * both).sum(dim=(-2, -1)).unbind(dim=1)
+    return first / (first + second)
+
+
+def _known(mask: Bool[Tensor, "batch height width"] | None, what: str) -> Bool[Tensor, "batch height width"]:
     if mask is None:
         raise RequestError(f"This measure needs to know the {what}, and the truth that was given does not say.")
+    return mask
+
+
+def _where_present(
+    maps: Maps, mask: Bool[Tensor, "batch height width"], what: str, unit: str,
+    share: Callable[[Tensor, Tensor], Tensor], *masks: Tensor,
+) -> Measured:  # fmt: skip
+    """The share of each map, and no value for pictures without what is masked."""
     present = mask.flatten(1).any(dim=1)
-    nothing = torch.full((len(mask),), torch.nan, dtype=torch.float64)
-
-    def share(values: Tensor) -> Tensor:
-        return torch.where(present, mass(values, mask), nothing)
-
     skipped = {at: f"it has no {what}" for at, there in enumerate(present.tolist()) if not there}
-    return Measured(per_map(maps, share), unit="share of the positive evidence", skipped=skipped)
+
+    def value(values: Tensor, *given: Tensor) -> Tensor:
+        found = share(values, *given)
+        return torch.where(present, found, torch.full_like(found, torch.nan))
+
+    return Measured(per_map(maps, value, *masks), unit=unit, skipped=skipped)
 
 
 def _flat(truth: Ground) -> Bool[Tensor, "batch pixel"]:

@@ -33,9 +33,18 @@ Ask = Callable[[Sequence[tuple[int, frozenset[int]]]], Sequence[bool]]
 """For (picture, things left out): whether the class ranked first stays the same. Asked once, for all maps."""
 
 
+def _true_effects(truth: Ground) -> Float[Tensor, "batch height width"]:
+    """What each part's absence does, painted on the part; the mask where that is not known."""
+    if not truth.effects:
+        return truth.exact.float()
+    names = [name for name in truth.parts if name in truth.effects]
+    effects = torch.stack([truth.effects[name].double() for name in names], dim=1)
+    return painted(effects.nan_to_num(), torch.stack([truth.parts[name] for name in names], dim=1))
+
+
 @metric(
     "part_deletion_correlation", better="higher", paper="Hesse et al. 2023 (FunnyBirds)", range=(-1.0, 1.0),
-    needs_truth=True,
+    needs_truth=True, oracle=_true_effects,
 )  # fmt: skip
 def part_deletion_correlation(maps: Maps, truth: Ground, *, beyond_area: bool = False) -> Measured:
     """Whether a map ranks the parts of an object by what really leaving each of them out does to the target.

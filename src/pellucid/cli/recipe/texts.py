@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from pellucid.stories.recipes.told import Told
 
 Picture = Annotated[str, typer.Argument(help="A picture, scene:7, scene:3000:7;tail=fanned, or photo:cat.")]
-Narrator = Annotated[str, typer.Option(help="templates, hf:FOLDER or chat:MODEL; it may only rephrase.")]
+Narrator = Annotated[
+    str, typer.Option(help="templates, hf:FOLDER, chat:MODEL or chat+picture:MODEL; it may only rephrase.")
+]
 
 
 def vale(

@@ -60,7 +60,7 @@ class Chat:
 
     @property
     def name(self) -> str:
-        return f"chat:{self.model}"
+        return f"chat{'+picture' * self.send_images}:{self.model}"
 
     def say(self, brief: Brief) -> str:
         """What the server makes of the clues. Raises RemoteError where it does not answer as agreed."""

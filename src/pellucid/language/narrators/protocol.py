@@ -104,9 +104,10 @@ class Templates:
 
 
 def narrator_of(asked: Narrator | str) -> Narrator:
-    """The narrator itself, or that of a name: `templates`, `hf:FOLDER`, or `chat:MODEL`.
+    """The narrator itself, or that of a name: `templates`, `hf:FOLDER`, `chat:MODEL`, or `chat+picture:MODEL`.
 
-    `chat:` takes the server's address from the environment, see `Chat`. Raises RequestError for what names none.
+    The last one alone sends the picture along. `chat:` takes the server's address from the environment, see `Chat`.
+    Raises RequestError for what names none.
     """
     if not isinstance(asked, str):
         if not isinstance(asked, Narrator):
@@ -119,8 +120,10 @@ def narrator_of(asked: Narrator | str) -> Narrator:
         from pellucid.language.narrators.local import Local
 
         return Local.opened(rest)
-    if kind == "chat" and rest:
+    if kind in ("chat", "chat+picture") and rest:
         from pellucid.language.narrators.chat import Chat
 
-        return Chat(rest)
-    raise RequestError(f"{asked!r} names no narrator. There are templates, hf:FOLDER and chat:MODEL.")
+        return Chat(rest, send_images=kind == "chat+picture")
+    raise RequestError(
+        f"{asked!r} names no narrator. There are templates, hf:FOLDER, chat:MODEL and chat+picture:MODEL."
+    )

@@ -68,9 +68,12 @@ def load(
     except SceneError as error:
         raise LoadError(spec, str(error)) from error
     size = (card.size, card.size)
+    files = (Path(folder).expanduser() if folder else nets.WEIGHTS) / "explainers"
+    explainers = {file.name.split(".")[1]: file for file in sorted(files.glob(f"{name}.*.safetensors"))}
     usual: dict[str, Any] = {
         "preprocess": Preprocess(size=size, resize=card.size, interpolation="bilinear"),
         "default_layer": card.default_layer, "why_layer": card.why, "name": name,
+        "explainers": explainers,
     }  # fmt: skip
     if isinstance(net, nets.Dual):
         return _dual(spec, net, texts, **{**usual, **wrapping})
