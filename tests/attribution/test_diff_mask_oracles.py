@@ -16,6 +16,7 @@ from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.registry import Learning
 from tests.guests import unchanged
 from tests.oracles.asking import ask
+from tests.oracles.library_vits import of_torchvision, of_transformers
 from tests.oracles.nets import TinyAttention, Twin, pictures, tiny_vit
 from tests.oracles.patches import SIZE, RedSeeker, coloured
 
@@ -78,22 +79,8 @@ def test_gates_learn_to_keep_the_patch_that_decides_and_no_other() -> None:
     assert torch.equal(left.argmax(dim=1), model.predict(fresh).argmax(dim=1))
 
 
-def _torchvision() -> Any:
-    from torchvision.models import VisionTransformer
-
-    return VisionTransformer(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32,
-                             num_classes=5)  # fmt: skip
-
-
-def _transformers() -> Any:
-    library = pytest.importorskip("transformers")
-    config = library.ViTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-                               image_size=32, patch_size=8, num_labels=5)  # fmt: skip
-    return library.ViTForImageClassification(config)
-
-
-@pytest.mark.parametrize("make", [tiny_vit, _torchvision, _transformers])
-def test_it_reads_the_transformers_of_all_libraries(make: Any) -> None:
+@pytest.mark.parametrize("make", [tiny_vit, of_torchvision, of_transformers])
+def test_it_reads_theof_transformers_of_all_libraries(make: Any) -> None:
     torch.manual_seed(0)
     model = pl.wrap(make().eval(), input_size=(32, 32))
     inputs, blocks = pictures(2, 32, 32), token_blocks(model, (32, 32), "diff_mask")

@@ -19,6 +19,7 @@ from pellucid.registry import Learning
 from pellucid.stories.traits import traits
 from tests.guests import unchanged
 from tests.oracles.asking import ask, evidence_of
+from tests.oracles.library_vits import of_torchvision, of_transformers
 from tests.oracles.nets import TinyAttention, Twin, pictures, tiny_vit
 from tests.oracles.patches import SIZE, RedSeeker, coloured
 
@@ -136,28 +137,14 @@ def test_traits_are_drawn_saved_and_opened(fitted: Explainer, tmp_path: Path) ->
         traits(model, fresh[:1], rival="red", explainer=fitted)
 
 
-def _torchvision() -> Any:
-    from torchvision.models import VisionTransformer
-
-    return VisionTransformer(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32,
-                             num_classes=5)  # fmt: skip
-
-
-def _transformers() -> Any:
-    library = pytest.importorskip("transformers")
-    config = library.ViTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-                               image_size=32, patch_size=8, num_labels=5)  # fmt: skip
-    return library.ViTForImageClassification(config)
-
-
 def _relative() -> Any:
     from timm.models.beit import Beit
 
     return Beit(img_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=5, use_rel_pos_bias=True)
 
 
-@pytest.mark.parametrize("make", [_torchvision, _transformers])
-def test_transformers_of_other_libraries_take_prompts(make: Any) -> None:
+@pytest.mark.parametrize("make", [of_torchvision, of_transformers])
+def testof_transformers_of_other_libraries_take_prompts(make: Any) -> None:
     torch.manual_seed(0)
     found = ask("prompt_cam", make().eval(), pictures(2, 32, 32), 1)
     assert found.shape == (2, 4, 4) and found.min() > 0 and found.flatten(1).sum(dim=1).max() < 1

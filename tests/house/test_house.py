@@ -181,3 +181,9 @@ def test_help_comes_without_torch() -> None:
     assert answer.stdout.strip().endswith("HEAVY"), answer.stdout[-200:]
     # The budget is 0.7 s on a quiet machine; under a full test run only a blunder is to be caught.
     assert seconds < 6, f"{seconds:.1f} s"
+
+
+def test_no_test_draws_the_scenes_that_the_nets_learned_from() -> None:
+    drawn = re.compile(r"\bscenes\(\s*(?:seed=)?0\s*,")
+    found = [path.name for path in (ROOT / "tests").rglob("*.py") if drawn.search(path.read_text(encoding="utf-8"))]
+    assert not found, f"nets learn from seed 0: {found}"

@@ -41,8 +41,7 @@ def test_the_truth_stands_first_on_every_measure_that_knows_it(board: Leaderboar
     for column in board.columns:
         if column.truth:
             assert board.standings(column.metric)[0].name == "oracle"
-            if column.better == "higher":
-                assert board.standings(column.metric)[0].value.mean == 1.0
+            assert board.standings(column.metric)[0].value.mean == pytest.approx(float(column.better == "higher"))
 
 
 def test_the_board_says_what_the_map_shown_first_costs_and_what_measures_say_of_themselves(board: Leaderboard) -> None:

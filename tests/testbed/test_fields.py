@@ -228,13 +228,13 @@ def test_a_flock_has_no_one_species() -> None:
 )
 def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(SceneError):
-        scenes(0, 1, **settings)
+        scenes(1, 1, **settings)
 
 
 @pytest.mark.parametrize("index", [[-1], pytest.param([[0, 1]], marks=pytest.mark.untyped)])
 def test_impossible_indices_are_refused(index: list[int]) -> None:
     with pytest.raises(SceneError, match="Indices"):
-        scenes(0, index)
+        scenes(1, index)
 
 
 def test_attributes_are_in_words() -> None:

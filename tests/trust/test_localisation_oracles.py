@@ -15,6 +15,8 @@ import pellucid as pl
 from pellucid.errors import RequestError, ShapeError
 from pellucid.results import Score, Truth
 from pellucid.subject import wrap
+from pellucid.testbed.truth import grown
+from pellucid.trust.ground import Ground
 from pellucid.trust.localisation import hits, overlaps
 from pellucid.trust.measured import CONTROLS
 from tests.guests import unchanged
@@ -23,7 +25,7 @@ from tests.oracles.nets import pictures
 
 SIZE = (10, 12)
 INPUTS = pictures(2, *SIZE)
-BOTH = ("pointing_game", "mask_iou")
+ALL = ("pointing_game", "strict_pointing_game", "mask_iou")
 TRUTH = torch.zeros(2, *SIZE, dtype=torch.bool)
 TRUTH[0, 2:5, 3:7] = True  # 12 of 120 pixels
 TRUTH[1, 6:10, 0:6] = True  # 24 of 120 pixels
@@ -36,7 +38,7 @@ def measured(values: Tensor, metric: str, truth: object = TRUTH, inputs: Tensor 
     return pl.evaluate(model, inputs, heat, metric, truth=truth)[0]
 
 
-@pytest.mark.parametrize("metric", BOTH)
+@pytest.mark.parametrize("metric", ALL)
 def test_the_truth_itself_scores_one_and_everything_else_nothing(metric: str) -> None:
     assert measured(TRUTH.float(), metric).values == (1.0, 1.0)
     assert measured((~TRUTH).float(), metric).values == (0.0, 0.0)
@@ -46,6 +48,14 @@ def test_the_truth_itself_scores_one_and_everything_else_nothing(metric: str) ->
 def test_a_flat_map_hits_with_the_share_of_the_truth() -> None:
     score = measured(torch.full((2, *SIZE), 3.0), "pointing_game")
     assert score.values == pytest.approx(AREA) and score.random == pytest.approx(AREA)
+
+
+def test_a_pixel_beside_the_truth_hits_only_with_tolerance() -> None:
+    beside = torch.zeros(2, *SIZE)
+    beside[0, 1, 3] = beside[1, 9, 6] = 1.0
+    known = Ground(torch.from_numpy(grown(TRUTH.numpy())), TRUTH)
+    assert measured(beside, "pointing_game", known).values == (1.0, 1.0)
+    assert measured(beside, "strict_pointing_game", known).values == (0.0, 0.0)
 
 
 def test_a_flat_map_overlaps_as_a_random_one_is_expected_to() -> None:
@@ -88,13 +98,13 @@ def test_random_maps_hit_and_overlap_as_announced() -> None:
     assert float(iou.mean()) == pytest.approx(AREA[1] / (2 - AREA[1]), abs=0.01)
 
 
-@pytest.mark.parametrize("metric", BOTH)
+@pytest.mark.parametrize("metric", ALL)
 def test_only_the_ranking_of_a_map_counts(metric: str) -> None:
     values = torch.rand(2, *SIZE, generator=torch.Generator().manual_seed(1))
     assert measured(values, metric).values == measured((4 * values).exp() - 9, metric).values
 
 
-@pytest.mark.parametrize("metric", BOTH)
+@pytest.mark.parametrize("metric", ALL)
 def test_every_score_carries_the_controls(metric: str) -> None:
     model = wrap(Twin(), input_size=SIZE)
     score = measured(TRUTH.float(), metric)
@@ -106,7 +116,7 @@ def test_every_score_carries_the_controls(metric: str) -> None:
     assert "15.0%" in score.notes[0]
 
 
-@pytest.mark.parametrize("metric", BOTH)
+@pytest.mark.parametrize("metric", ALL)
 def test_a_map_that_is_no_number_scores_no_number(metric: str) -> None:
     values = TRUTH.float()
     values[0] = math.nan
@@ -120,7 +130,7 @@ def test_a_truth_on_the_picture_is_laid_on_the_model_input() -> None:
     mask[8:24, 32:56] = True
     heat = pl.attribute(model, frame, "random")
     heat = replace(heat, values=torch.from_numpy(mask)[None].float())
-    for metric in BOTH:
+    for metric in ALL:
         assert pl.evaluate(model, frame, heat, metric, truth=Truth(mask))[0].values == (1.0,)
         assert pl.evaluate(model, [frame], heat, metric, truth=[Truth(mask)])[0].values == (1.0,)
         elsewhere = Truth(np.roll(mask, 24, axis=0))
@@ -133,7 +143,7 @@ def test_masks_may_be_arrays_and_one_picture_needs_no_batch() -> None:
     assert measured(values[:1], "mask_iou", TRUTH[0].numpy(), INPUTS[:1]).values == (1.0,)
 
 
-@pytest.mark.parametrize("metric", BOTH)
+@pytest.mark.parametrize("metric", ALL)
 def test_a_truth_that_is_missing_empty_or_of_another_size_is_refused(metric: str) -> None:
     values, empty = TRUTH.float(), TRUTH.clone()
     empty[1] = False
@@ -151,4 +161,4 @@ def test_measuring_leaves_the_model_as_it_was() -> None:
     network = Twin("in-place module").train()
     with unchanged(network):
         model = wrap(network, input_size=SIZE)
-        pl.evaluate(model, INPUTS, pl.attribute(model, INPUTS, "edge", target=1), BOTH, truth=TRUTH)
+        pl.evaluate(model, INPUTS, pl.attribute(model, INPUTS, "edge", target=1), ALL, truth=TRUTH)

@@ -5,24 +5,21 @@ Ilse et al., ICML 2018 (ABMIL, one attention); Zhang et al., ECCV 2024 (ACMIL, s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pellucid.compute.bags import AttentionBags, bag_loss
 from pellucid.compute.early import Early
 from pellucid.compute.train import Recipe, descend
-from pellucid.errors import FileError, RequestError, ShapeError
+from pellucid.errors import RequestError, ShapeError
 from pellucid.images import Frame
 from pellucid.results.bag import Bag
-from pellucid.results.files import write_atomically
+from pellucid.results.weights import read_weights, write_weights
 from pellucid.values import Seed
 
 _KIND = "bag explainer"
@@ -98,22 +95,14 @@ class BagExplainer:
 
     def save(self, path: str | Path) -> Path:
         """Write weights and settings as .safetensors; `load` reads them."""
-        about = {"kind": _KIND, "labels": self.labels, "features": self.net.features, **asdict(self.attending),
+        about = {"labels": self.labels, "features": self.net.features, **asdict(self.attending),
                  "losses": self.losses, "judged": self.judged}  # fmt: skip
-        state = {key: value.contiguous() for key, value in self.net.state_dict().items()}
-        return write_atomically(path, save(state, metadata={"about": json.dumps(about)}))
+        return write_weights(path, _KIND, about, self.net.state_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> BagExplainer:
         """The explainer that `save` wrote. Raises FileError for anything else."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = json.loads((file.metadata() or {}).get("about", "{}"))
-            state = load_file(path)
-        except (OSError, SafetensorError, ValueError) as error:
-            raise FileError(path, f"it cannot be read: {error}.", _REMEDY) from error
-        if about.get("kind") != _KIND:
-            raise FileError(path, "it holds no bag explainer.", _REMEDY)
+        about, state = read_weights(path, _KIND, _REMEDY)
         attending = Attending(**{name: about[name] for name in asdict(Attending())})
         net = _net(about["features"], len(about["labels"]), attending, seed=0)
         net.load_state_dict(state)

@@ -5,15 +5,12 @@ What is fitted is declared with the method that reads it (`registry.Fitting`); e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from pellucid.compute.early import Early
@@ -24,7 +21,7 @@ from pellucid.engine.through import through
 from pellucid.errors import FileError, MethodUnavailable, RequestError
 from pellucid.images import Frame, read
 from pellucid.registry import Fitting, Learning, find_method, methods
-from pellucid.results.files import write_atomically
+from pellucid.results.weights import read_weights, write_weights
 from pellucid.subject import VisionModel
 from pellucid.values import Activation, Seed
 
@@ -56,21 +53,13 @@ class Explainer:
 
     def save(self, path: str | Path) -> Path:
         """Write weights and facts as .safetensors; `load` reads them."""
-        about = {"kind": _KIND, **{key: value for key, value in vars(self).items() if key != "net"}}
-        state = {key: value.detach().cpu().contiguous() for key, value in self.net.state_dict().items()}
-        return write_atomically(path, save(state, metadata={"about": json.dumps(about)}))
+        about = {key: value for key, value in vars(self).items() if key != "net"}
+        return write_weights(path, _KIND, about, self.net.state_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Explainer:
         """The explainer that `save` wrote. Raises FileError for anything else."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                about: dict[str, Any] = json.loads((file.metadata() or {}).get("about", "{}"))
-            state = load_file(path)
-        except (OSError, SafetensorError, ValueError) as error:
-            raise FileError(path, f"it cannot be read: {error}.", _REMEDY) from error
-        if about.pop("kind", None) != _KIND:
-            raise FileError(path, "it holds no explainer.", _REMEDY)
+        about, state = read_weights(path, _KIND, _REMEDY)
         name, shape = about.pop("method"), about.pop("shape")
         if name not in methods() or methods()[name].fitting is None:
             raise FileError(path, f"it is read by {name}, which this version does not have.", _REMEDY)

@@ -6,7 +6,6 @@ Adiga V, Dolz, Lombaert, Attention-based dynamic subspace learners for medical i
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,17 +13,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pellucid.compute.early import Early
 from pellucid.compute.subspaces import SubspaceNet, clustered, divided_loss, margin_loss, nearest_centre
 from pellucid.compute.train import Recipe, descend
-from pellucid.errors import FileError, RequestError, ShapeError
+from pellucid.errors import RequestError, ShapeError
 from pellucid.images import Frame
 from pellucid.results.files import write_atomically
 from pellucid.results.subspaces import Subspaces
+from pellucid.results.weights import read_weights, write_weights
 from pellucid.values import Seed
 
 _KIND = "subspace explainer"
@@ -161,26 +159,18 @@ class SubspaceExplainer:
 
     def save(self, path: str | Path) -> Path:
         """Write weights and settings as .safetensors; `load` reads them."""
-        about = {"kind": _KIND, "labels": self.labels, "channels": self.net.channels, "learners": self.learners,
+        about = {"labels": self.labels, "channels": self.net.channels, "learners": self.learners,
                  "judged": self.judged, "dividing": asdict(self.dividing)}  # fmt: skip
         state = {f"net.{key}": value for key, value in self.net.state_dict().items()}
         if self.divider is not None and self.centres is not None:
             state |= {f"divider.{key}": value for key, value in self.divider.state_dict().items()}
             state["centres"] = self.centres
-        whole = {key: value.detach().contiguous() for key, value in state.items()}
-        return write_atomically(path, save(whole, metadata={"about": json.dumps(about)}))
+        return write_weights(path, _KIND, about, state)
 
     @classmethod
     def load(cls, path: str | Path) -> SubspaceExplainer:
         """The explainer that `save` wrote. Raises FileError for anything else."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = json.loads((file.metadata() or {}).get("about", "{}"))
-            state = load_file(path)
-        except (OSError, SafetensorError, ValueError) as error:
-            raise FileError(path, f"it cannot be read: {error}.", _REMEDY) from error
-        if about.get("kind") != _KIND:
-            raise FileError(path, "it holds no subspace explainer.", _REMEDY)
+        about, state = read_weights(path, _KIND, _REMEDY)
         dividing, centres = Dividing(**about["dividing"]), state.pop("centres", None)
         net = _restored(_under(state, "net."), about["channels"], dividing, about["learners"])
         divider = None

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.attribution.bags import BagExplainer
-from pellucid.engine import look
 from pellucid.results.bag import Bag
+from pellucid.stories.activations import activations
 from pellucid.stories.request import Asked, Batch, Pictures, batches_of, subject
 from pellucid.subject import VisionModel
 from pellucid.testbed.bags import BAG_LABELS
@@ -50,13 +50,4 @@ def features(
 def _features(
     model: VisionModel, batches: Sequence[Batch], layer: str | None, memory: float | None
 ) -> Float[Tensor, "instance features"]:
-    found: list[Tensor] = []
-    for batch in batches:
-        for first in range(0, len(batch), _AT_ONCE):
-            evidence = look(model, batch[first : first + _AT_ONCE].inputs, 0, memory=memory)
-            address = evidence.layers.chosen("bag") if layer is None else evidence.layers[layer]
-            found.append(evidence.activation(address).flatten(2).mean(dim=2).cpu())
-    return torch.cat(found)
-
-
-_AT_ONCE = 64
+    return torch.cat([one.flatten(2).mean(dim=2) for one in activations(model, batches, layer, memory, "bag")])

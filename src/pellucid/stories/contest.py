@@ -51,7 +51,8 @@ PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "part_deletion_correlation": {"beyond_area": True},  # large parts hold more of any map, a random one too
 }  # fmt: skip
 DEFAULT_METRICS = (
-    "pointing_game", "mask_iou", "relevance_mass", "relevance_rank", "energy_pointing_game", "inside_outside",
+    "pointing_game", "strict_pointing_game", "mask_iou", "relevance_mass", "relevance_rank", "energy_pointing_game",
+    "inside_outside",
     "pixel_average_precision", "pixel_auc", "box_localisation", "background_mass", "distractor_mass",
     "part_deletion_correlation",
     "insertion_minus_deletion", "deletion", "insertion", "foretells_regions", "foretells_single_regions",

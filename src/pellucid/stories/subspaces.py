@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.attribution.subspaces import SubspaceExplainer
-from pellucid.engine import look
 from pellucid.errors import RequestError
 from pellucid.results.subspaces import Subspaces
+from pellucid.stories.activations import activations
 from pellucid.stories.request import Asked, Batch, Pictures, batches_of, subject
 from pellucid.subject import VisionModel
 
@@ -48,15 +48,7 @@ def subspaces(
 def _grids(
     model: VisionModel, batches: Sequence[Batch], layer: str | None, memory: float | None
 ) -> Float[Tensor, "picture channel h w"]:
-    found: list[Tensor] = []
-    for batch in batches:
-        for first in range(0, len(batch), _AT_ONCE):
-            evidence = look(model, batch[first : first + _AT_ONCE].inputs, 0, memory=memory)
-            address = evidence.layers.chosen("subspaces") if layer is None else evidence.layers[layer]
-            found.append(evidence.activation(address).cpu())
+    found = list(activations(model, batches, layer, memory, "subspaces"))
     if len(sizes := {tuple(one.shape[2:]) for one in found}) > 1:
         raise RequestError(f"The pictures have grids of {sorted(sizes)}; give the model pictures of one size.")
     return torch.cat(found)
-
-
-_AT_ONCE = 64

@@ -25,6 +25,15 @@ def pointing_game(maps: Maps, truth: Ground) -> Measured:
     return _measured(maps, truth.mask, hits, lambda area: area, "share of hits")
 
 
+@metric("strict_pointing_game", better="higher", paper="Zhang et al. 2018", needs_truth=True)
+def strict_pointing_game(maps: Maps, truth: Ground) -> Measured:
+    """Whether the strongest pixel of the map lies where the answer is, not a pixel beside it.
+
+    The pointing game without its tolerance; otherwise as `pointing_game`.
+    """
+    return _measured(maps, truth.exact, hits, lambda area: area, "share of hits")
+
+
 @metric("mask_iou", better="higher", paper="Selvaraju et al. 2017", needs_truth=True)
 def mask_iou(maps: Maps, truth: Ground) -> Measured:
     """How well the strongest part of the map, cut to the true area, covers the truth.
