@@ -13,7 +13,7 @@ from torch.nn import functional
 import pellucid as pl
 from pellucid.attribution.filters import FilterSelection, fit, lasso, responses, selected_filters, within
 from pellucid.engine import look
-from pellucid.errors import FileError, RequestError
+from pellucid.errors import FileError, MethodUnavailable, RequestError
 from pellucid.testbed import planted
 from pellucid.testbed.planted import Planted
 from pellucid.values import Activation, Contrast
@@ -199,7 +199,7 @@ def test_other_rules_see_strided_convolutions_as_they_are() -> None:
 def test_what_cannot_be_explained_so_is_refused() -> None:
     _, model, pictures = parts()
     selection = fit(model, pictures[:60], layers=["detect.units"])
-    with pytest.raises(RequestError, match="speak for classes"):
+    with pytest.raises(MethodUnavailable, match="speaks for classes"):
         selected_filters(look(model, pictures[:2], Contrast(0, 1)), selection)
     with pytest.raises(RequestError, match="another model"):
         selected_filters(look(pl.load("testbed:cnn"), torch.rand(1, 3, 64, 64)), selection)

@@ -76,7 +76,7 @@ def _roughness(maps: Float[Tensor, "batch classes h w"]) -> Tensor:
 
 
 @method(
-    "t_tame", needs=[Fitted, Activation], paper="Ntrougkas et al. 2024",
+    "t_tame", needs=[Fitted, Activation], paper="Ntrougkas et al. 2024", cost=1,
     fitting=Fitting(_shape, TameNet, _loss, Learning(updates=800, learning_rate=3e-3, batch=32)),
 )  # fmt: skip
 def t_tame(

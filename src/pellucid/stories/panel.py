@@ -275,5 +275,5 @@ def _full_scores() -> int:
 
 
 def _free(method: Method) -> bool:
-    """Whether it costs nothing beyond the shared forward and backward."""
-    return not callable(method.cost) and default_cost(method) == 0
+    """Whether it costs nothing beyond the shared forward and backward, and explains any model as it is."""
+    return not callable(method.cost) and default_cost(method) == 0 and method.fitting is None
