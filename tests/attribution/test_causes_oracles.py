@@ -56,7 +56,8 @@ def test_only_the_planted_path_is_in_the_graph_of_its_class() -> None:
 
 
 def test_in_a_linear_net_an_edge_is_the_product_of_its_weights_and_the_mean_activation() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2))
+    mixing, head = nn.Conv2d(4, 5, 1), nn.Linear(5, 2)
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), mixing, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
     model, x = pl.wrap(net.double().float(), input_size=(8, 8)), pictures(6)
     links = chain(model, x[:2])
     assert [(link.before, link.name) for link in links] == [("0", "1"), ("1", "4")]
@@ -64,7 +65,7 @@ def test_in_a_linear_net_an_edge_is_the_product_of_its_weights_and_the_mean_acti
     inputs, pairs = read(evidence, links), [(at, reader) for at in range(4) for reader in range(5)]
     with torch.no_grad():
         means = net[0](x).mean(dim=(2, 3))  # [picture filter]
-        product = net[4].weight[1][:, None] * net[1].weight[:, :, 0, 0]  # type: ignore[index]  # [reader filter]
+        product = head.weight[1][:, None] * mixing.weight[:, :, 0, 0]  # [reader filter]
     found = effects(evidence, links[0], inputs["1"], pairs)
     expected = torch.stack([product[reader, at] * means[:, at] for at, reader in pairs])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)

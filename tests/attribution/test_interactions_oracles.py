@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 import pellucid as pl
 from pellucid.attribution.interactions import (
     Screening,
-    auc,
     chance,
     cut_points,
     dropped_backward,
@@ -25,6 +24,7 @@ from pellucid.attribution.interactions import (
     windows_of,
 )
 from pellucid.cli import app
+from pellucid.compute.ranking import auroc
 from pellucid.errors import RequestError, ShapeError
 from pellucid.results.interactions import Interactions
 from pellucid.testbed import planted
@@ -93,10 +93,10 @@ def test_the_feature_is_the_mean_answer_of_the_cell_and_ties_count_half() -> Non
     feature = learned(values, y.astype(float), (3, 8), cuts)
     low = (values[:, 3] <= cuts[3]) & (values[:, 8] <= cuts[8])
     assert feature.of(values)[low] == pytest.approx(np.full(int(low.sum()), y[low].mean()))
-    assert auc(np.zeros(10), np.array([True] * 4 + [False] * 6)) == 0.5
-    assert auc(np.arange(10.0), np.arange(10) > 6) == 1.0
+    assert auroc(np.array([True] * 4 + [False] * 6), np.zeros(10)) == 0.5
+    assert auroc(np.arange(10) > 6, np.arange(10.0)) == 1.0
     slow = np.mean([(a > b) + 0.5 * (a == b) for a in feature.of(values)[y] for b in feature.of(values)[~y]])
-    assert auc(feature.of(values), y) == pytest.approx(slow)
+    assert auroc(y, feature.of(values)) == pytest.approx(slow)
 
 
 def test_two_means_cut_between_two_bunches_of_unequal_size() -> None:
@@ -112,7 +112,7 @@ def test_the_window_that_holds_the_pair_stands_out_in_the_map() -> None:
     scores, made, features = windows(maps, y.astype(float))
     assert np.unravel_index(scores.argmax(), scores.shape) == (1, 2) and scores.shape == (3, 3)
     assert features[5].variables == (0, 3) and scores[1, 2] > 10 * np.sort(scores.ravel())[-2]
-    assert auc(made[:, 1, 2], y) > 0.95
+    assert auroc(y, made[:, 1, 2]) > 0.95
     assert np.array_equal(windows_of(features, maps), made)
     again, _, _ = windows(made, y.astype(float), window=3)  # a layer on top finds it again
     assert again.shape == (1, 1) and again[0, 0] > 50

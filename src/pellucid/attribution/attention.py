@@ -162,7 +162,7 @@ def _asking(evidence: Evidence, query: tuple[int, int] | None, method: str) -> l
     """The tokens whose rows of attention are read, all with the same weight."""
     grid = evidence.token_grid
     if query is None:
-        patches = range(grid.prefix, grid.prefix + grid.rows * grid.columns)
+        patches = range(grid.prefix, grid.prefix + grid.patches)
         return [0] if by_class_token(evidence) else list(patches)
     row, column = query
     if row >= grid.rows or column >= grid.columns:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pellucid.compute.bags import AttentionBags, bag_loss
 from pellucid.compute.early import Early
-from pellucid.compute.train import Recipe, descend
+from pellucid.compute.train import Recipe, descend, seeded
 from pellucid.errors import RequestError, ShapeError
 from pellucid.images import Frame
 from pellucid.results.bag import Bag
@@ -149,8 +149,7 @@ def fit(
 
 
 def _net(features: int, classes: int, attending: Attending, seed: int) -> AttentionBags:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return AttentionBags(features, classes, **asdict(attending))
 
 

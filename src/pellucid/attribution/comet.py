@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from pellucid.attribution.fitted import Explainer, Lesson, explainer_of
+from pellucid.attribution.fitted import Explainer, Lesson, explainer_of, under
 from pellucid.attribution.nets import PictureNet, Pooled, UNet, convolved
-from pellucid.compute.train import Recipe, descend
+from pellucid.compute.train import Recipe, descend, seeded
 from pellucid.engine import Evidence, look
 from pellucid.engine.edits import Watch
 from pellucid.errors import RequestError
@@ -63,7 +63,7 @@ def _shape(
     if width < 4 or width % 4:
         raise RequestError(f"width={width}; expected a multiple of 4, from 4 up.")
     tree = model.layers_at(size)
-    read = tree.chosen("comet") if layer is None else tree[layer]
+    read = tree.chosen("comet", layer)
     return {
         "layer": read.name, "colours": model.channels, "channels": read.channels, "classes": len(model.labels),
         "width": width, "completeness": completeness, "gap": gap, "sparsity": sparsity, "area": area, "fill": fill,
@@ -173,8 +173,7 @@ def _net(explainer: Explainer) -> CometNet:
 
 def _seen(evidence: Evidence, mask: Float[Tensor, "batch height width"], net: CometNet) -> Evidence:
     """What the model makes of the pictures where the mask is 1, the fill where it is 0."""
-    shown = mask[:, None].to(evidence.inputs)
-    seen = evidence.at(shown * evidence.inputs + (1 - shown) * evidence.fill(net.fill))
+    seen = evidence.at(under(evidence, evidence.inputs, mask.to(evidence.inputs), net.fill))
     seen.keep([net.layer])
     return seen
 
@@ -185,8 +184,7 @@ def _leakage(
     """How often a classifier of masks is right on one half of them, having learned from the other; and by chance."""
     order = torch.randperm(len(masks), generator=seed.child("split").generator())
     learned, judged = order[: len(order) // 2], order[len(order) // 2 :]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
+    with seeded(int(seed)):
         net = PictureNet(1, classes, 8)
 
     def objective(step: int) -> Tensor:

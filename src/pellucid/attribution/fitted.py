@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pellucid.compute.early import Early
-from pellucid.compute.train import Recipe, descend
+from pellucid.compute.train import Recipe, descend, seeded
 from pellucid.engine import Evidence, look
 from pellucid.engine.edits import Edit
 from pellucid.engine.through import through
@@ -97,8 +97,16 @@ class Lesson:
         self, mask: Float[Tensor, "batch height width"], baseline: str = "mean"
     ) -> Float[Tensor, "batch channel height width"]:
         """The pictures where the mask is 1, the fill where it is 0."""
-        shown = mask[:, None]
-        return shown * self.inputs + (1 - shown) * self.evidence.fill(baseline)
+        return under(self.evidence, self.inputs, mask, baseline)
+
+
+def under(
+    evidence: Evidence, shown: Float[Tensor, "batch channel height width"], mask: Float[Tensor, "batch height width"],
+    baseline: str = "mean",
+) -> Float[Tensor, "batch channel height width"]:  # fmt: skip
+    """What is shown where the mask is 1, the fill of the evidence's pictures where it is 0."""
+    share = mask[:, None]
+    return share * shown + (1 - share) * evidence.fill(baseline)
 
 
 def features(evidence: Evidence, layers: Sequence[str]) -> list[Float[Tensor, "batch channel h w"]]:
@@ -220,8 +228,7 @@ def same_build(explainer: Explainer, **model: int) -> None:
 
 
 def _built(fitting: Fitting, shape: Mapping[str, Any], seed: Seed) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
+    with seeded(int(seed)):
         return fitting.build(**shape)
 
 

@@ -103,7 +103,7 @@ def walked(
     For the other tokens that is the same as if they were gone. A graph runs to the logits alone.
     """
     logits, kept = list[Tensor](), list[Tensor]()
-    prefix, count = blocks.grid.prefix, blocks.grid.rows * blocks.grid.columns
+    prefix, count = blocks.grid.prefix, blocks.grid.patches
 
     def step(number: int, block: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
         stage = net.before.index(number) if number in net.before else stages
@@ -129,7 +129,7 @@ def dropped(
 ) -> Course:  # fmt: skip
     """The same for one picture with fewer and fewer tokens in the sequence; those that are gone have logits of NaN."""
     logits, kept = list[Tensor](), list[Tensor]()
-    prefix, count = blocks.grid.prefix, blocks.grid.rows * blocks.grid.columns
+    prefix, count = blocks.grid.prefix, blocks.grid.patches
     left = torch.arange(count, device=inputs.device)
 
     def step(number: int, block: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
@@ -185,7 +185,8 @@ def _shape(model: VisionModel, size: tuple[int, int], *, each: int = 120, penalt
 
 def _droppable(evidence: Evidence) -> None:
     """Raises MethodUnavailable where tokens cannot be left out, or where no class token is there to ask for them."""
-    if not droppable_grid(evidence).prefix or evidence.token_pooling != "class":  # noqa: S105  no password
+    read_by_class = {"class": True, "mean": False}[evidence.token_pooling]
+    if not droppable_grid(evidence).prefix or not read_by_class:
         raise MethodUnavailable(_NAME, "its head reads no class token, which asks for the patches.", ("occlusion",))
 
 
@@ -255,7 +256,7 @@ def share_of_operations(model: VisionModel, blocks: TokenBlocks, net: Interprete
     """What the blocks and the interpreters take for one picture, in parts of what the blocks take for all tokens."""
     network = model.network
     assert network is not None
-    every = blocks.grid.prefix + blocks.grid.rows * blocks.grid.columns
+    every = blocks.grid.prefix + blocks.grid.patches
     present, spent, whole = every, 0, 0
     for number, name in enumerate(blocks.names):
         weights = sum(one.numel() for one in network.get_submodule(name).parameters() if one.ndim > 1)

@@ -5,7 +5,7 @@ Lo, Zheng 2002 (I-score, backward dropping); Lo, Yin 2021 (on pictures, with win
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from pellucid.compute.bootstrap import holm
+from pellucid.compute.ranking import auroc
 from pellucid.errors import RequestError, ShapeError
 from pellucid.results.interactions import Interaction, Interactions
 from pellucid.values import Seed
@@ -135,16 +136,6 @@ def p_value(
     return (reached + 1) / (permutations + 1)
 
 
-def auc(feature: Float[np.ndarray, "sample"], y: Bool[np.ndarray, "sample"]) -> float:
-    """How often the feature is higher for a sample with the answer than for one without, ties half; NaN of one kind."""
-    ones = int(y.sum())
-    if ones in (0, len(y)):
-        return float("nan")
-    _, place, counts = np.unique(feature, return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum() - (counts - 1) / 2)[place]
-    return float((ranks[y].sum() - ones * (ones + 1) / 2) / (ones * (len(y) - ones)))
-
-
 def interactions(
     values: Float[np.ndarray, "sample variable"], y: Bool[np.ndarray, "sample"], *, names: Sequence[str] | None = None,
     label: str = "the answer", screening: Screening | None = None, seed: int = 0, **known: Any,
@@ -173,12 +164,13 @@ def interactions(
         Interaction(
             tuple(said[at] for at in variables), variables, score, chance(x[found][:, list(variables)]),
             i_score(x[held][:, list(variables)], target[held]), raw[variables], corrected[variables],
-            auc(feature.of(table[held]), answers[held]), tuple(feature.means.tolist()), tuple(feature.counts.tolist()),
+            auroc(answers[held], feature.of(table[held])), tuple(feature.means.tolist()),
+            tuple(feature.counts.tolist()),
         ) for (variables, score), feature in zip(sets, features, strict=True)
     )  # fmt: skip
     singles = [(i_score(x[found][:, [at]], target[found]), at) for at in range(table.shape[1])]
     alone = max(singles)
-    together = auc(_combined(features, table, target, found)[held], answers[held])
+    together = auroc(answers[held], _combined(features, table, target, found)[held])
     return Interactions(label, said, rows, (said[alone[1]], alone[0]), together, (len(found), len(held)),
                         float(answers.mean()), **known)  # fmt: skip
 
@@ -196,29 +188,24 @@ def windows(
     if not 1 <= window <= min(height, width) or window**2 > _MOST or stride < 1:
         raise RequestError(f"window={window}, stride={stride}; expected a window of up to 4 cells a side in maps of "
                            f"{height} x {width}, and a stride of 1 or more.")  # fmt: skip
-    tops, lefts = (range(0, length - window + 1, stride) for length in (height, width))
-    scores, made = np.zeros((len(tops), len(lefts))), np.zeros((count, len(tops), len(lefts)))
-    features: list[Feature] = []
-    for row, top in enumerate(tops):
-        for column, left in enumerate(lefts):
-            values = maps[:, top : top + window, left : left + window].reshape(count, -1)
-            cuts = cut_points(values, cut)
-            variables, scores[row, column] = dropped_backward(values > cuts, y, range(window**2))
-            features.append(learned(values, y, variables, cuts))
-            made[:, row, column] = features[-1].of(values)
-    return scores, made, tuple(features)
+    shape, patches = _patches(maps, window, stride)
+    scores, features, made = list[float](), list[Feature](), list[np.ndarray]()
+    for values in patches:
+        cuts = cut_points(values, cut)
+        variables, score = dropped_backward(values > cuts, y, range(window**2))
+        features.append(learned(values, y, variables, cuts))
+        made.append(features[-1].of(values))
+        scores.append(score)
+    return np.reshape(scores, shape), np.stack(made, axis=1).reshape(count, *shape), tuple(features)
 
 
 def windows_of(
     features: Sequence[Feature], maps: Float[np.ndarray, "sample h w"], *, window: int = 2, stride: int = 2
 ) -> Float[np.ndarray, "sample rows columns"]:
     """The map of features of other samples, by what `windows` learned."""
-    tops, lefts = (range(0, length - window + 1, stride) for length in maps.shape[1:])
-    made = [
-        feature.of(maps[:, top : top + window, left : left + window].reshape(len(maps), -1))
-        for feature, (top, left) in zip(features, [(top, left) for top in tops for left in lefts], strict=True)
-    ]
-    return np.stack(made, axis=1).reshape(len(maps), len(tops), len(lefts))
+    shape, patches = _patches(maps, window, stride)
+    made = [feature.of(values) for feature, values in zip(features, patches, strict=True)]
+    return np.stack(made, axis=1).reshape(len(maps), *shape)
 
 
 def cut_points(values: Float[np.ndarray, "sample variable"], kind: str) -> Float[np.ndarray, "variable"]:
@@ -240,6 +227,15 @@ def cells(x: Bool[np.ndarray, "sample variable"]) -> Int[np.ndarray, "sample"]:
 
 
 # -- inside ---------------------------------------------------------------------------------------------------------
+
+
+def _patches(
+    maps: Float[np.ndarray, "sample h w"], window: int, stride: int
+) -> tuple[tuple[int, int], Iterator[Float[np.ndarray, "sample cell"]]]:
+    """How many windows there are, down and across, and what each shows, row by row."""
+    tops, lefts = (range(0, length - window + 1, stride) for length in maps.shape[1:])
+    shown = (maps[:, top : top + window, left : left + window].reshape(len(maps), -1) for top in tops for left in lefts)
+    return (len(tops), len(lefts)), shown
 
 
 def _checked(values: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

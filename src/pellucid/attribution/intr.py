@@ -123,7 +123,7 @@ def _shape(
     if min(width, heads, decoders) < 1 or encoders < 0 or width % 4 or width % heads:
         raise RequestError(f"width={width}, heads={heads}; expected a width that is a multiple of 4 and of the heads.")
     tree = model.layers_at(size)
-    read = tree.chosen("intr") if layer is None else tree[layer]
+    read = tree.chosen("intr", layer)
     if read.grid is None:
         raise RequestError(f"{read.name} lies on no grid; `pellucid layers` lists those that do.")
     return {"layer": read.name, "channels": read.channels, "classes": len(model.labels), "width": width,

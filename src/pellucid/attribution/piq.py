@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.attribution.asked import classes_of
-from pellucid.attribution.fitted import Explainer, Lesson, explainer_of, features
+from pellucid.attribution.fitted import Explainer, Lesson, explainer_of, features, under
 from pellucid.attribution.nets import convolved
 from pellucid.engine import Evidence
 from pellucid.engine.maps import upsampled
@@ -119,7 +119,7 @@ def _shape(
     if width < 4 or width % 4 or codes < 1:
         raise RequestError(f"width={width}, codes={codes}; expected a multiple of 4, from 4 up, and at least one word.")
     tree = model.layers_at(size)
-    read = tree.chosen("piq") if layer is None else tree[layer]
+    read = tree.chosen("piq", layer)
     if read.grid is None:
         raise RequestError(f"{read.name} lies on no grid; `pellucid layers` lists those that do.")
     finest = min(_FINEST, *(side // 2 for side in size))
@@ -198,5 +198,5 @@ def interpret(evidence: Evidence, explainer: Explainer | str | Path | None = Non
     with torch.no_grad():
         said = fitted.net(features(evidence, [fitted.net.layer])[0], classes)
         mask, picture = (upsampled(one, evidence.size) for one in (said.mask, said.picture))
-        shown = mask[:, None] * picture + (1 - mask[:, None]) * evidence.fill(_FILL).float()
+        shown = under(evidence, picture, mask, _FILL).float()
     return Interpretation(mask, shown, said.words, tuple(classes), fitted.net.codes)

@@ -128,7 +128,7 @@ def prompted(
     if len(seen) != 1 or seen[0].probabilities.ndim != 4:
         raise MethodUnavailable(_NAME, f"its last block holds {len(seen)} attentions; one among all tokens is needed.")
     first = classes + blocks.grid.prefix
-    count = blocks.grid.rows * blocks.grid.columns
+    count = blocks.grid.patches
     rows = seen[0].probabilities[:, :, :classes, first : first + count].detach().float()
     return Prompted(net.scores(carried[-1].float(), generator), rows)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pellucid.compute.early import Early
 from pellucid.compute.subspaces import SubspaceNet, clustered, divided_loss, margin_loss, nearest_centre
-from pellucid.compute.train import Recipe, descend
+from pellucid.compute.train import Recipe, descend, seeded
 from pellucid.errors import RequestError, ShapeError
 from pellucid.images import Frame
 from pellucid.results.files import write_atomically
@@ -255,8 +255,7 @@ class _Groups:
 
 
 def _first(data: _Data, dividing: Dividing, seed: int) -> SubspaceNet:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = SubspaceNet(data.features.shape[1], dividing.dims, boundary=dividing.boundary)
     spread = data.features[data.learned].transpose(0, 1).flatten(1).std(dim=1)
     net.scale.copy_(torch.where(spread > 0, spread, 1.0))  # a channel that never changes has nothing to be scaled to

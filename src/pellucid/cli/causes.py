@@ -44,9 +44,10 @@ def causes(
     from pellucid.attribution.causes import Walk
     from pellucid.cli.pictures import scenes_of_class
     from pellucid.stories.causes import causal_graph
+    from pellucid.subject.targets import class_in_words
 
     net = pl.load(model)
-    asked = int(of) if of.isdigit() else of
+    asked = class_in_words(of)
     own, rest = (images, others or None) if images else scenes_of_class(net, asked, count)
     found = causal_graph(
         net, own, asked, others=rest, layers=layers.split(",") if layers else None, measure=measure,

@@ -27,8 +27,9 @@ def clip(
     """
     from pellucid.cli.pictures import film
     from pellucid.stories.clips import watch
+    from pellucid.subject.targets import class_in_words
 
-    asked = int(target) if target is not None and target.isdigit() else target
+    asked = class_in_words(target)
     found = watch(model, film(frames), methods.split(","), target=asked, layer=layer, seed=seed,
                   name=frames[0] if len(frames) == 1 else Path(frames[0]).stem)  # fmt: skip
     places = [one.save(out / f"{name}{suffix}") for name, one in found.items() for suffix in (".png", ".gif")]

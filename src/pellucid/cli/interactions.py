@@ -41,9 +41,10 @@ def interactions(
     from pellucid.attribution.interactions import Screening
     from pellucid.cli.pictures import scenes_of_class
     from pellucid.stories.interactions import foretelling
+    from pellucid.subject.targets import class_in_words
 
     net = pl.load(model)
-    asked = int(of) if of.isdigit() else of
+    asked = class_in_words(of)
     pictures = images or [frame for some in scenes_of_class(net, asked, count) for frame in some]
     found = foretelling(net, pictures, asked, layer=layer, cells=cells, screening=Screening(draws=draws, cut=cut),
                         seed=seed)  # fmt: skip

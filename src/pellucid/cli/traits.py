@@ -37,8 +37,9 @@ def traits(
     """
     from pellucid.cli.pictures import picture
     from pellucid.stories.traits import traits as read
+    from pellucid.subject.targets import class_in_words
 
-    asked, other = (int(one) if one is not None and one.isdigit() else one for one in (of, rival))
+    asked, other = class_in_words(of), class_in_words(rival)
     found = read(model, picture(image), target=asked, rival=other, explainer=explainer, share=share, seed=seed)
     place = found.save(out)
     if as_json:

@@ -172,6 +172,14 @@ def resumed(path: Path, net: nn.Module, optimiser: torch.optim.Optimizer) -> dic
 
 
 @contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random weights drawn inside depend on `seed` alone; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def one_thread() -> Iterator[None]:
     """Sums are made in one order, so that the same seed gives the same bits; the caller's setting comes back."""
     threads = torch.get_num_threads()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pellucid import hooks
 from pellucid.engine.findings import TokenGrid
 from pellucid.engine.recording import swapped
+from pellucid.engine.through import answered
 from pellucid.errors import MethodUnavailable, ModelError
 from pellucid.subject import VisionModel
 from pellucid.subject.layers import first_tensor
@@ -47,7 +48,7 @@ class TokenBlocks:
 
     def patches(self, tokens: Tokens) -> Float[Tensor, "batch patch feature"]:
         """Without class token, registers and whatever follows the patches."""
-        return tokens[:, self.grid.prefix : self.grid.prefix + self.grid.rows * self.grid.columns]
+        return tokens[:, self.grid.prefix : self.grid.prefix + self.grid.patches]
 
     def on_grid(self, values: Float[Tensor, "batch patch"]) -> Float[Tensor, "batch h w"]:
         """One value per patch, where the patches lie."""
@@ -82,19 +83,14 @@ def block_by_block(
     """
     network = model.network
     assert network is not None
-    reader = model.outputs  # may run the model once: not while its blocks are bypassed
-    size = (int(inputs.shape[-2]), int(inputs.shape[-1]))
-    with ExitStack() as stack:
-        stack.enter_context(hooks.guest(network, frozen=True))
-        wanted = torch.is_grad_enabled()
-        stack.enter_context(torch.inference_mode(False))  # which turns gradients on
-        stack.enter_context(torch.set_grad_enabled(wanted))
+
+    def bypassed() -> AbstractContextManager[None]:  # the blocks' own code is looked up while the model is ours alone
         modules = [network.get_submodule(name) for name in blocks.names]
-        stand_ins = {module: _stepping(at, module, step, blocks.order) for at, module in enumerate(modules)}
-        stack.enter_context(hooks.bypassed(stand_ins))
-        # A first in-place operation of the model must not meet a leaf.
-        raw = model.guarded(size, lambda: model.run(inputs.clone()))
-        return reader.read(raw, len(inputs))
+        return hooks.bypassed({
+            module: _stepping(at, module, step, blocks.order) for at, module in enumerate(modules)
+        })  # fmt: skip
+
+    return answered(model, inputs, bypassed)
 
 
 def token_states(

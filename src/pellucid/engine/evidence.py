@@ -641,7 +641,7 @@ class Evidence:
         except MethodUnavailable:
             found = []
         else:
-            count = tokens.prefix + tokens.rows * tokens.columns
+            count = tokens.prefix + tokens.patches
             found = [(place, entry) for place, entry in found if entry.shape[-2] == entry.shape[-1] == count]
         if not found:
             shape = list(recording.attention[-1].shape)

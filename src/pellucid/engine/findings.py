@@ -37,6 +37,11 @@ class TokenGrid:
     rows: int
     columns: int
 
+    @property
+    def patches(self) -> int:
+        """How many tokens are the picture's."""
+        return self.rows * self.columns
+
 
 @dataclass(frozen=True)
 class BiasTerm:

@@ -101,7 +101,7 @@ def layer_for(model: VisionModel, method: Method, layer: Layer | str | None, siz
     if not takes_layer(method):
         return None
     tree = model.layers_at(size)
-    chosen = tree.chosen(method.name) if layer is None else tree[layer.name if isinstance(layer, Layer) else layer]
+    chosen = tree.chosen(method.name, layer.name if isinstance(layer, Layer) else layer)
     if method.layered and (chosen.kind not in method.sees or chosen.grid is None):
         reads = " or ".join(method.sees)
         raise MethodUnavailable(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -24,9 +24,8 @@ def through(
 
     The model is a guest; its weights get no gradient, now or in a later backward. Under `no_grad` there is no graph.
     """
-    assert model.network is not None
-    graph = torch.is_grad_enabled()  # leaving inference mode would switch gradients on
-    reader = model.outputs  # may run the model once: not while we watch it
+    network = model.network
+    assert network is not None
     edited = {edit.layer.name: edit for edit in edits}
 
     def on_output(name: str, call: int, _module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
@@ -34,13 +33,21 @@ def through(
         tensor = first_tensor(output)
         return None if edit is None or tensor is None else swapped(output, edit(tensor))
 
-    with ExitStack() as stack:
-        stack.enter_context(hooks.guest(model.network, frozen=True))
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.set_grad_enabled(graph))
-        names = sorted({name.split("#")[0] for name in edited})
-        stack.enter_context(hooks.watched(model.network, names, on_output))
-        size = (int(inputs.shape[-2]), int(inputs.shape[-1]))
+    names = sorted({name.split("#")[0] for name in edited})
+    return answered(model, inputs, lambda: hooks.watched(network, names, on_output))
+
+
+def answered(
+    model: VisionModel, inputs: Float[Tensor, "batch channel height width"],
+    within: Callable[[], AbstractContextManager[None]],
+) -> Float[Tensor, "batch classes"]:  # fmt: skip
+    """The model's outputs, float32, while it runs as a guest and changed as `within` has it, in the caller's mode of
+    gradients."""
+    assert model.network is not None
+    graph = torch.is_grad_enabled()  # leaving inference mode would switch gradients on
+    reader = model.outputs  # may run the model once: not while it is changed
+    size = (int(inputs.shape[-2]), int(inputs.shape[-1]))
+    with hooks.guest(model.network, frozen=True), torch.inference_mode(False), torch.set_grad_enabled(graph), within():
         # A first in-place operation of the model must not meet a leaf.
         raw = model.guarded(size, lambda: model.run(inputs.clone()))
         return reader.read(raw, len(inputs))

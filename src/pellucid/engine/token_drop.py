@@ -42,7 +42,7 @@ def token_answers(evidence: Evidence, kept: Sequence[Int[Tensor, "batch _"]]) ->
             rows, used = halving(
                 lambda fit, at=waiting: _answered(evidence, grid, [kept[one] for one in at[:fit]]), room
             )
-            evidence.passes.add(used * (grid.prefix + size) / (grid.prefix + grid.rows * grid.columns))
+            evidence.passes.add(used * (grid.prefix + size) / (grid.prefix + grid.patches))
             for place, three in zip(waiting[:used], rows.cpu().split(len(evidence)), strict=True):
                 found[place] = Answers(*three.unbind(dim=-1))
             waiting = waiting[used:]
@@ -80,7 +80,7 @@ def _found_out(evidence: Evidence) -> TokenGrid:
     first = evidence.layers[evidence.layers.blocks[0]]
     if first.prefix_tokens != grid.prefix or first.grid != (grid.rows, grid.columns):
         raise MethodUnavailable(_WHAT, "its blocks do not all have the same tokens.", _INSTEAD)
-    count = grid.rows * grid.columns
+    count = grid.patches
     backwards = torch.arange(count).flip(0).expand(1, -1)
     whole = evidence.output()[:1].float()
     try:

@@ -16,8 +16,8 @@ import yaml
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from pellucid.compute.ranking import auroc
 from pellucid.errors import DescriptorError
-from pellucid.language.hypotheses import auroc
 
 Encode = Callable[[Sequence[str]], Float[Tensor, "text dim"]]
 

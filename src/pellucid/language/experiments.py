@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Bool, Float
 
 from pellucid.compute.bootstrap import wilson
+from pellucid.compute.ranking import auroc
 from pellucid.engine import look
 from pellucid.language import check
-from pellucid.language.hypotheses import auroc, believed, permutation_p
+from pellucid.language.hypotheses import believed, permutation_p
 from pellucid.language.recipes import Recipe, inputs_of
 from pellucid.registry import claim_test
 from pellucid.results import Claim

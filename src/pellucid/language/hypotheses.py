@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
+from pellucid.compute.ranking import auroc
+
 LEAST_AUROC, MOST_Q = 0.7, 0.05
 PERMUTATIONS = 999
 _FEWEST = 5  # pictures with and without, below which nothing can be told
@@ -33,20 +35,8 @@ class Reliability:
     pictures: tuple[int, int]
 
 
-def auroc(there: Bool[np.ndarray, "picture"], responses: ArrayLike) -> float:
-    """The chance that a picture that has it draws a stronger response than one that has not; ties count half.
-
-    NaN where all pictures have it, or none.
-    """
-    ranks, count = rankdata(np.asarray(responses, dtype=np.float64)), int(there.sum())
-    others = len(there) - count
-    if not count or not others:
-        return float("nan")
-    return float((ranks[there].sum() - count * (count + 1) / 2) / (count * others))
-
-
 def aurocs(there: Bool[np.ndarray, "picture word"], responses: ArrayLike) -> Float[np.ndarray, "word"]:
-    """The same for many names at once."""
+    """`auroc` for many names at once."""
     ranks, counts = rankdata(np.asarray(responses, dtype=np.float64)), there.sum(axis=0)
     others = len(there) - counts
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from pellucid.compute.ranking import auroc
 from pellucid.errors import RequestError
 from pellucid.language import check, wording
 from pellucid.language.dissect import SCORES
 from pellucid.language.hypotheses import (
     Reliability,
-    auroc,
     aurocs,
     believed,
     benjamini_hochberg,

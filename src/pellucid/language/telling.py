@@ -12,6 +12,7 @@ from pellucid.language.templates import Topic
 from pellucid.language.verbalise import Verbalised
 from pellucid.language.verbalise import picture as verbalised
 from pellucid.subject import load
+from pellucid.subject.targets import class_in_words
 from pellucid.testbed.scene import scenes
 
 SCENE = "scene:"
@@ -32,7 +33,7 @@ def tell(
     model, frame = load(spec), _frame(picture)
     fitted = frame if model.preprocess is None else frame.fitted(model.preprocess)
     inputs = model.prepare([fitted])
-    asked = None if target is None else int(target) if str(target).isdigit() else target
+    asked = class_in_words(target)
     if asked is None:
         asked = int(model.predict(inputs)[0].argmax())
     topic = Topic(model, fitted, model.resolve(asked, 1)[0], seed)

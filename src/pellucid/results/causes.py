@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pellucid.canvas import fragments, layered, painting, terminal
 from pellucid.canvas.words import number, percent
-from pellucid.images import Frame, Geometry
-from pellucid.results.drawing import plate_under
-from pellucid.results.encoding import map_from_plain, map_to_plain, to_plain
+from pellucid.images import Frame
+from pellucid.results.drawing import map_on
+from pellucid.results.encoding import from_plain, map_from_plain, map_to_plain, to_plain
 from pellucid.results.model_card import ModelCard
 from pellucid.results.result import Result
 
@@ -133,8 +133,7 @@ class CausalGraph(Result):
         return cls(
             record["label"], record["index"], tuple(record["layers"]), record["measure"], **edges,
             harmful=tuple(FilterEffect(**one) for one in record["harmful"]),
-            surgeries=tuple(Surgery(**{key: _number(value) for key, value in one.items()})
-                            for one in record["surgeries"]),
+            surgeries=tuple(Surgery(**from_plain(one)) for one in record["surgeries"]),
             pictures=(found, tried), tried=record["tried"], model=ModelCard.from_dict(record["model"]),
             frames=tuple(Frame.from_dict(frame) for frame in record["frames"]),
             maps=None if record["maps"] is None else map_from_plain(record["maps"]), notes=tuple(record["notes"]),
@@ -200,10 +199,7 @@ class CausalGraph(Result):
 
     def _plate(self, layer: int, at: int) -> np.ndarray:
         assert self.maps is not None
-        values = self.maps[layer, at]
-        frame = self.frames[at]
-        geometry = frame.geometry or Geometry.identity(values.shape[0], values.shape[1])
-        return plate_under(frame, geometry.to_frame(values), geometry, signed=True)
+        return map_on(self.frames[at], self.maps[layer, at], signed=True)
 
     def _row(self, edge: Edge) -> list[str]:
         (layer, source), (_, reader) = edge.source, edge.reader
@@ -218,10 +214,6 @@ class CausalGraph(Result):
 def _edge(record: Mapping[str, Any]) -> Edge:
     source, reader = ((str(record[name][0]), int(record[name][1])) for name in ("source", "reader"))
     return Edge(source, reader, **{name: record[name] for name in ("effect", "low", "high", "estimate")})
-
-
-def _number(value: Any) -> Any:
-    return float(value["value"]) if isinstance(value, Mapping) else value
 
 
 _ROWS = ("edges", "against", "harmful", "surgeries")

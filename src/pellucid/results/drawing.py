@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.canvas import painting
@@ -39,6 +40,12 @@ def plate_under(frame: Frame, values: Float[np.ndarray, "rows columns"], geometr
     smooth = interpolate(torch.from_numpy(values)[None, None].float(), shown.shape[:2], mode="bilinear")[0, 0]
     seen = replace(geometry, original=(shown.shape[0], shown.shape[1])).seen
     return overlay(shown, smooth.numpy(), signed=signed, seen=seen).pixels
+
+
+def map_on(frame: Frame, values: Float[np.ndarray, "rows columns"] | Tensor, *, signed: bool) -> Pixels:
+    """`plate_of` with a map of the model's input over it."""
+    geometry = frame.geometry or Geometry.identity(values.shape[0], values.shape[1])
+    return plate_under(frame, geometry.to_frame(values), geometry, signed=signed)
 
 
 def sheet_of(

@@ -97,9 +97,11 @@ class Interactions(Result):
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Interactions:
         """The sets that `to_dict` wrote."""
-        rows = [from_plain(one) for one in record["sets"]]
         lists = ("names", "variables", "cells", "counts")
-        sets = tuple(_set({**row, **{name: tuple(row[name]) for name in lists}}) for row in rows)
+        rows: list[dict[str, Any]] = [
+            from_plain(one) | {name: tuple(one[name]) for name in lists} for one in record["sets"]
+        ]
+        sets = tuple(Interaction(**row) for row in rows)
         name, score = record["alone"]
         found, held = record["samples"]
         return cls(
@@ -162,10 +164,6 @@ class Interactions(Result):
         rows = [" | ".join(row) for row in [list(_HEAD), *self._rows()]]
         cells = [" | ".join(row) for row in [list(_CELL_HEAD), *self._cells(self.sets[0])]]
         return "\n".join([self.sentence, "", *rows, "", *cells, "", _CAUTION, ""]).encode()
-
-
-def _set(record: Mapping[str, Any]) -> Interaction:
-    return Interaction(**record)
 
 
 _SURE = 0.05

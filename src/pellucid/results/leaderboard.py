@@ -171,17 +171,16 @@ class Leaderboard(Result):
     def answers_for(self, name: str) -> str | None:
         """The neighbourhood in which a map foretells the model clearly better than in all others; None without one.
 
-        Clearly: the paired 95% interval of the difference to every other lies above 0, and more than the mean of the
-        model's own changes is foretold.
+        Clearly: the paired 95% interval of the difference to every other lies above 0, and so does its own.
         """
-        rows = {column.metric: self.entry(name).values.get(column.metric, ()) for column in self.neighbourhoods}
-        means = {metric: interval(row, self.seed).mean for metric, row in rows.items() if any(map(math.isfinite, row))}
+        places = {column.metric: self.standing(column.metric, name).value for column in self.neighbourhoods}
+        means = {metric: value.mean for metric, value in places.items() if value.count}
         if not means:
             return None
-        best = max(means, key=lambda metric: means[metric])
+        best, rows = max(means, key=lambda metric: means[metric]), self.entry(name).values
         others = [rows[metric] for metric in means if metric != best]
         clear = all(difference(rows[best], row, seed=self.seed).above_zero for row in others)
-        return best if clear and means[best] > 0 else None
+        return best if clear and places[best].above_zero else None
 
     @property
     def alarms(self) -> tuple[str, ...]:

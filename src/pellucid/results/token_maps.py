@@ -16,8 +16,8 @@ from pellucid.canvas import fragments, terminal
 from pellucid.canvas.raster import Pixels
 from pellucid.canvas.words import number, percent
 from pellucid.errors import RequestError, ShapeError
-from pellucid.images import Frame, Geometry
-from pellucid.results.drawing import plate_under, sheet_of
+from pellucid.images import Frame
+from pellucid.results.drawing import map_on, sheet_of
 from pellucid.results.encoding import map_from_plain, map_to_plain
 from pellucid.results.result import Result
 
@@ -114,8 +114,7 @@ class TokenMaps(Result):
         return found
 
     def _plate(self, values: Float[Tensor, "height width"]) -> Pixels:
-        geometry = self.frame.geometry or Geometry.identity(values.shape[0], values.shape[1])
-        return plate_under(self.frame, geometry.to_frame(values), geometry, signed=False)
+        return map_on(self.frame, values, signed=False)
 
     def _rows(self) -> list[list[str]]:
         rows: list[list[str]] = []

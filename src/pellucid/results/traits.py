@@ -15,8 +15,8 @@ from torch import Tensor
 from pellucid.canvas import fragments, terminal
 from pellucid.canvas.raster import Pixels
 from pellucid.canvas.words import number, percent
-from pellucid.images import Frame, Geometry
-from pellucid.results.drawing import plate_under, sheet_of
+from pellucid.images import Frame
+from pellucid.results.drawing import map_on, sheet_of
 from pellucid.results.encoding import map_from_plain, map_to_plain
 from pellucid.results.model_card import ModelCard
 from pellucid.results.result import Result
@@ -143,9 +143,7 @@ class Traits(Result):
         ]
 
     def _plate(self, side: ClassTraits, head: int) -> Pixels:
-        values = side.maps[head].numpy()
-        geometry = self.frame.geometry or Geometry.identity(values.shape[0], values.shape[1])
-        return plate_under(self.frame, geometry.to_frame(values), geometry, signed=False)
+        return map_on(self.frame, side.maps[head], signed=False)
 
     def _rows(self) -> list[list[str]]:
         return [

@@ -21,5 +21,4 @@ def activations(
     for batch in batches:
         for first in range(0, len(batch), _AT_ONCE):
             evidence = look(model, batch[first : first + _AT_ONCE].inputs, 0, memory=memory)
-            address = evidence.layers.chosen(asking) if layer is None else evidence.layers[layer]
-            yield evidence.activation(address).cpu()
+            yield evidence.activation(evidence.layers.chosen(asking, layer)).cpu()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from pellucid.stories.panel import Plan, plan
 from pellucid.stories.places import asks_for_every, items_of_places
 from pellucid.stories.request import Request
 from pellucid.subject import VisionModel, load
+from pellucid.subject.targets import class_in_words
 from pellucid.values.place import place_of
 
 _USUAL_SIZE = (224, 224)
@@ -109,7 +109,7 @@ def prepare(
         find_method(name)
     if memory is not None and not 0 < memory < math.inf:
         raise RequestError(f"--memory {memory}; expected GiB above 0.")
-    request = Request(target=_target(target), methods=names, layer=layer, budget=budget, seed=seed,
+    request = Request(target=class_in_words(target), methods=names, layer=layer, budget=budget, seed=seed,
                       faithfulness_target=faithfulness_target, narrator=narrator)  # fmt: skip
     if narrator is not None:
         narrator_of(narrator)
@@ -148,13 +148,6 @@ def _names(methods: str | None) -> tuple[str, ...] | None:
     if not names:
         raise RequestError("--methods names no method. `pellucid methods` lists them.")
     return names
-
-
-def _target(target: str | int | None) -> str | int | None:
-    """A number is a class index; anything else a name, "³" and a thousand digits too."""
-    if isinstance(target, str) and re.fullmatch(r"-?[0-9]{1,99}", target.strip()):
-        return int(target)
-    return target
 
 
 def _found(images: Sequence[str], out: Path) -> tuple[list[Item], list[Failed]]:

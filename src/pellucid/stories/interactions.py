@@ -12,11 +12,11 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from pellucid.attribution.interactions import (
     Screening,
-    auc,
     interactions,
     windows,
     windows_of,
 )
+from pellucid.compute.ranking import auroc
 from pellucid.engine import look
 from pellucid.errors import RequestError
 from pellucid.results.interactions import Interactions
@@ -65,7 +65,7 @@ def _mapped(
     """With the I-score of every window, learned on every second picture, and its feature's AUC on the others."""
     scores, _, features = windows(maps[::2], answers[::2].astype(np.float64))
     made = windows_of(features, maps[1::2]).reshape(len(maps[1::2]), -1)
-    each = np.array([auc(column, answers[1::2]) for column in made.T]).reshape(scores.shape)
+    each = np.array([auroc(answers[1::2], column) for column in made.T]).reshape(scores.shape)
     return replace(found, windows=scores, features=each)
 
 

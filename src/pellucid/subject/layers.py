@@ -71,8 +71,10 @@ class LayerTree(Mapping[str, Layer]):
         """The layers that lie on a grid over the picture."""
         return [layer for name, layer in self.entries.items() if layer.spatial and name == layer.name]
 
-    def chosen(self, method: str) -> Layer:
-        """The default layer. Raises MethodUnavailable where there is none."""
+    def chosen(self, method: str, name: str | None = None) -> Layer:
+        """The layer of that name, or the default one. Raises UnknownLayer, MethodUnavailable where there is none."""
+        if name is not None:
+            return self[name]
         if self.default is None:
             raise MethodUnavailable(method, self.why, ("integrated_gradients", "occlusion"))
         return self.default

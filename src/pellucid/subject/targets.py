@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from torch import Tensor
 
@@ -168,3 +169,14 @@ _SETTLE: dict[type, Callable[..., Target]] = {
     Box: lambda model, target: settled_box(model, target, _class(model, target.index)),
     Pixels: lambda model, target: settled_pixels(model, target, _class(model, target.index)),
 }
+
+
+@overload
+def class_in_words(target: str | int) -> str | int: ...
+@overload
+def class_in_words(target: str | int | None) -> str | int | None: ...
+def class_in_words(target: str | int | None) -> str | int | None:
+    """A number is a class index; anything else a name, "³" and a thousand digits too."""
+    if isinstance(target, str) and re.fullmatch(r"-?[0-9]{1,99}", target.strip()):
+        return int(target)
+    return target

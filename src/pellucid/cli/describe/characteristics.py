@@ -53,10 +53,11 @@ def _readings(
 ) -> list[Reading]:  # fmt: skip
     from pellucid.language.readings import Reading
     from pellucid.stories.recipes.pictures import picture
+    from pellucid.subject.targets import class_in_words
 
     where = layer or (model.layers.chosen("describe").name if units or patches else "")
     found = [Reading("unit", where, unit) for unit in units]
-    found += [Reading("class", index=model.labels.index(int(one) if one.isdigit() else one)) for one in classes]
+    found += [Reading("class", index=model.labels.index(class_in_words(one))) for one in classes]
     for one in patches:
         name, _, place = one.rpartition("@")
         row, _, column = place.partition(",")

@@ -29,9 +29,10 @@ def labels(
     from pellucid.language.meaning import compare
     from pellucid.subject import load
     from pellucid.subject.sentences import SentenceEncoder
+    from pellucid.subject.targets import class_in_words
 
     net = load(model)
-    asked = [net.labels.name(net.labels.index(int(name) if name.isdigit() else name)) for name in names]
+    asked = [net.labels.name(net.labels.index(class_in_words(name))) for name in names]
     found = compare(net, SentenceEncoder(sentences), asked, count=count, seed=seed)
     if as_json:
         print_json(found.to_dict())

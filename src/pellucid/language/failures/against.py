@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
+from pellucid.compute.ranking import auroc
 from pellucid.language.failures.answers import Answers
 from pellucid.language.failures.prime import Mode, Rule, confirmed, seek
 from pellucid.language.failures.tags import Tags
-from pellucid.language.hypotheses import auroc
 from pellucid.values import Seed
 
 DRAWS, WORDS = 3, 20  # searches where there is nothing to find, and words by lot for each mode

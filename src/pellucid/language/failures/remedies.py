@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pellucid.compute.train import Recipe, descend, one_thread
+from pellucid.compute.train import Recipe, descend, one_thread, seeded
 from pellucid.errors import MethodUnavailable, ShapeError
 from pellucid.language.failures.prime import Mode
 from pellucid.language.failures.tags import Tags
@@ -181,8 +181,7 @@ def _trained(
         rows = torch.multinomial(chances, min(recipe.batch, len(chances)), replacement=True, generator=generator)
         return loss(own(lesson.inputs[rows]).float(), lesson.labels[rows], lesson.groups[rows])
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         descend(own, objective, recipe, label="Remedy", quick=True)
     return own
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from pellucid.compute.train import seeded
 from pellucid.language.translation.ports import Features
 from pellucid.testbed.nets import Block
 
@@ -45,8 +46,7 @@ class Shape:
 
     def build(self, generator_seed: int) -> Bridge:
         """The untrained net; the caller's generator stays put."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator_seed)
+        with seeded(generator_seed):
             return Slots(self) if self.depth else Single(self)
 
     def to_dict(self) -> dict[str, Any]:

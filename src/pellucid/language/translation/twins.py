@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.language.hypotheses import auroc
+from pellucid.compute.ranking import auroc
 from pellucid.language.phrases import species_descriptors
 from pellucid.language.translation.corpus import Corpus
 from pellucid.language.translation.cues import Heard, Report, class_cues, heard

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.compute.ranking import auroc
 from pellucid.errors import RequestError
 from pellucid.language.conditions import Condition, condition_of, terms
 from pellucid.language.experiments import Answers, UnitAsked, answers_of, label_claim, response_claim, sign_flip_p
-from pellucid.language.hypotheses import auroc, believed, permutation_p
+from pellucid.language.hypotheses import believed, permutation_p
 from pellucid.language.recipes import Recipe, frames_of
 from pellucid.results import Claim
 from pellucid.stories.agent.laboratory import (

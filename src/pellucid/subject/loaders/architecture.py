@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from pellucid.subject.labels import Labels
@@ -23,14 +21,6 @@ class Architecture:
     module: nn.Module
     preprocess: Preprocess | None
     labels: Sequence[str] | Labels | None
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Random weights drawn inside depend on `seed` alone; the global random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 def untrained(seed: int) -> str:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pellucid.compute.train import seeded
 from pellucid.errors import LoadError
 from pellucid.subject.loaders import imagenet
-from pellucid.subject.loaders.architecture import seeded
 from pellucid.subject.loaders.libraries import library
 from pellucid.values import Preprocess
 

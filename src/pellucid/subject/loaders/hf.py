@@ -14,11 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pellucid.compute.train import seeded
 from pellucid.errors import LoadError, MissingExtra, RequestError, TargetError
 from pellucid.images import Frame
 from pellucid.subject.labels import Labels
 from pellucid.subject.loaders import dense, dual, imagenet
-from pellucid.subject.loaders.architecture import seeded, untrained
+from pellucid.subject.loaders.architecture import untrained
 from pellucid.subject.loaders.libraries import first_line, library
 from pellucid.values import Preprocess
 

@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from pellucid.compute.train import seeded
 from pellucid.errors import LoadError, UnknownModel
 from pellucid.subject.loaders import dual
-from pellucid.subject.loaders.architecture import seeded, untrained
+from pellucid.subject.loaders.architecture import untrained
 from pellucid.subject.loaders.libraries import first_line, library
 from pellucid.values import Preprocess
 

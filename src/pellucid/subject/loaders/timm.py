@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from pellucid.compute.train import seeded
 from pellucid.errors import LoadError, UnknownModel
 from pellucid.subject import timm_config
 from pellucid.subject.labels import Labels
 from pellucid.subject.loaders import imagenet
-from pellucid.subject.loaders.architecture import Architecture, seeded, untrained
+from pellucid.subject.loaders.architecture import Architecture, untrained
 from pellucid.subject.loaders.libraries import first_line, library
 from pellucid.values import Preprocess
 

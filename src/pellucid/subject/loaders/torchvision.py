@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
+from pellucid.compute.train import seeded
 from pellucid.errors import LoadError, UnknownModel
 from pellucid.subject.loaders import dense
-from pellucid.subject.loaders.architecture import Architecture, seeded, untrained
+from pellucid.subject.loaders.architecture import Architecture, untrained
 from pellucid.subject.loaders.libraries import first_line, library
 from pellucid.values import Preprocess
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.compute import train as training
+from pellucid.compute.train import seeded
 from pellucid.testbed.fields import SPECIES, WORDS
 from pellucid.testbed.nets import Dual
 from pellucid.testbed.nets.dual import EMBEDDING
@@ -54,8 +55,7 @@ def fit(job: Job) -> training.Course:
     """Pictures and sentences find each other within a batch; beside that the tower is asked for fields."""
     assert isinstance(job.net, Dual)
     drawn = scenes(job.seed, job.plan.pool, **job.plan.settings)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(job.seed)
+    with seeded(job.seed):
         taught = Taught(job.net, FIELDS)
     telling = Telling(told(drawn, job.net.words), job.net.words, SHARES, job.seed)
     return training.descend(taught, asking(job, taught, drawn, telling), job.plan.recipe, **job.manner)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pellucid.compute import train as training
+from pellucid.compute.train import seeded
 from pellucid.testbed.captions import PLACES
 from pellucid.testbed.nets import Dual, Words
 from pellucid.testbed.nets.blocks import Attention
@@ -137,8 +138,7 @@ def _names(job: Job, net: Dual, plain: Scenes) -> training.Course:
 
 
 def _taught(job: Job, net: Dual, fields: Sequence[str]) -> dual.Taught:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(job.seed)
+    with seeded(job.seed):
         return dual.Taught(net, fields)
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from pellucid.compute import train as training
 from pellucid.compute.progress import track
+from pellucid.compute.train import seeded
 from pellucid.testbed import nets
 from pellucid.testbed.fields import SPECIES
 from pellucid.testbed.nets import VAE, Critic, Generator
@@ -90,8 +91,7 @@ def fit_gan(job: Job) -> training.Course:
     generator that is kept is the running mean.
     """
     assert isinstance(job.net, Generator)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(job.seed)
+    with seeded(job.seed):
         critic = Critic(len(SPECIES))
     both = nn.ModuleDict({"generator": nets.build(job.name), "critic": critic, "kept": job.net})
     generator = both["generator"]
@@ -175,8 +175,7 @@ class _Game:
 
 def _taught(job: Job, seed: int) -> nn.Module:
     """A net like `cnn` from another seed; no longer in school than the generator that it is to teach."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = nets.build("cnn")
     plan = SHORT_PLANS["cnn"]
     plan = plan.changed(min(plan.recipe.steps, job.plan.recipe.steps), min(plan.pool, job.plan.pool))

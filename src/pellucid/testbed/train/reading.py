@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from pellucid.compute import train as training
 from pellucid.compute.progress import track
+from pellucid.compute.train import seeded
 from pellucid.testbed.nets.witness import FIELDS, Witness, looked_at
 from pellucid.testbed.scene import scenes
 from pellucid.testbed.train.plans import Job
@@ -31,8 +32,7 @@ def fit(job: Job) -> training.Course:
         seen, wanted = _looked_at_scenes(job.seed, job.plan.pool, job.plan.settings)
         net.mean.copy_(seen.mean(dim=0))
         net.deviation.copy_(seen.std(dim=0) + 1e-3)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(job.seed)
+        with seeded(job.seed):
             Witness()  # chance stands where drawing the first weights left it
             return _descended(job, net, seen, wanted)
 

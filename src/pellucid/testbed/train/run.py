@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from pellucid.compute.train import Course
+from pellucid.compute.train import Course, seeded
 from pellucid.testbed import nets
 from pellucid.testbed.nets import ARCHITECTURES, VAE, WEIGHTS, Answerer, Card, Generator, Segmenter, words_of
 from pellucid.testbed.train import (
@@ -108,8 +107,7 @@ def trained(
     plan: another than the shipped net's
     """
     plan = (plan or PLANS[name]).changed(steps, pool)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = nets.build(name)
     if plan.start is not None:
         _begin_with(net, plan.start)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from pellucid.compute import train as training
-from pellucid.compute.train import Recipe
+from pellucid.compute.train import Recipe, seeded
 from pellucid.engine.perturb import digest
 from pellucid.errors import RequestError, ShapeError
 from pellucid.trust.measured import Maps
@@ -91,8 +91,7 @@ class FromScratch:
     quick: bool = False
 
     def __call__(self, pictures: Tensor, labels: Int64[Tensor, "picture"], *, seed: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(Seed(seed).child("weights")))
+        with seeded(int(Seed(seed).child("weights"))):
             net = self.build()
         layout = torch.channels_last if self.quick else torch.contiguous_format
         net.to(memory_format=layout)
@@ -102,8 +101,7 @@ class FromScratch:
             return as_input(pictures[chosen]).contiguous(memory_format=layout), labels[chosen]
 
         # What the net itself draws while it learns (dropout) comes from the seed too, and the caller's state stays.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(Seed(seed).child("training")))
+        with seeded(int(Seed(seed).child("training"))):
             training.fit(net, batch, self.recipe, quick=self.quick)
         return net.to(memory_format=torch.contiguous_format)
 
