@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.testing import assert_close
 
 import pellucid as pl
@@ -60,6 +63,32 @@ def test_the_gradient_of_a_linear_model_becomes_that_of_the_random_weights() -> 
     score = randomised(wrap(network, input_size=(12, 14)), INPUTS, "gradient", depths=1)
     # Two unrelated maps of 168 pixels: the correlation has standard deviation 1 / sqrt(167).
     assert max(abs(value) for value in score.values) < 4 / 167**0.5
+
+
+def test_measures_that_walk_through_the_same_weights_share_the_maps_made_there() -> None:
+    model, heat = twin(), pl.attribute(twin(), INPUTS, "gradient", target=1)
+    both = ("model_randomisation", "structure_randomisation")
+    alone = [pl.evaluate(model, INPUTS, heat, name)[0] for name in both]
+    with counted() as passes:
+        pl.evaluate(model, INPUTS, heat, both[0])
+    of_one = len(passes)
+    with counted() as passes:
+        together = pl.evaluate(model, INPUTS, heat, both)
+    assert len(passes) == of_one
+    assert [score.values for score in together] == [score.values for score in alone]
+
+
+@contextmanager
+def counted() -> Iterator[list[nn.Module]]:
+    """Every forward of a `Twin` while this is open."""
+    passes: list[nn.Module] = []
+    handle = register_module_forward_pre_hook(
+        lambda module, _: passes.append(module) if isinstance(module, Twin) else None
+    )
+    try:
+        yield passes
+    finally:
+        handle.remove()
 
 
 def test_the_stops_go_from_the_last_layer_to_the_first() -> None:

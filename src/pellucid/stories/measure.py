@@ -25,6 +25,7 @@ from pellucid.trust.ground import Ground
 from pellucid.trust.measured import CONTROLS, control, scores_of, with_controls
 from pellucid.values.target import Target
 
+_KEPT = 2**28  # bytes of remade maps that lie ready for the next measure
 Known = Ground | Truth | Sequence[Truth] | Tensor | np.ndarray
 
 
@@ -113,8 +114,28 @@ class Subject:
         self, *, model: VisionModel | None = None, inputs: Tensor | None = None,
         targets: Sequence[Target] | None = None, seed: int | None = None, names: Collection[str] | None = None,
     ) -> dict[str, Float[Tensor, "batch height width"]]:  # fmt: skip
-        """The maps under changed circumstances; see `pellucid.trust.measured.Remake`."""
-        model = model or self.model
+        """The maps under changed circumstances; see `pellucid.trust.measured.Remake`.
+
+        Maps of another model are kept for the next measure that asks the same: several walk through the same weights.
+        """
+        otherwise = (inputs, targets, seed, names)
+        if model is None or any(one is not None for one in otherwise):
+            return self._remade(model or self.model, *otherwise)
+        if (made := self._kept.get(model.fingerprint)) is None:
+            made = self._kept[model.fingerprint] = self._remade(model, *otherwise)
+            size = sum(values.nbytes for values in made.values())
+            while len(self._kept) > 1 and len(self._kept) * size > _KEPT:
+                self._kept.pop(next(iter(self._kept)))
+        return made
+
+    @cached_property
+    def _kept(self) -> dict[str, dict[str, Tensor]]:
+        return {}
+
+    def _remade(
+        self, model: VisionModel, inputs: Tensor | None, targets: Sequence[Target] | None, seed: int | None,
+        names: Collection[str] | None,
+    ) -> dict[str, Float[Tensor, "batch height width"]]:  # fmt: skip
         pictures = self.batch.inputs if inputs is None else inputs
         size = (int(pictures.shape[-2]), int(pictures.shape[-1]))
         heats = {name: heat for name, heat in self.heats.items() if names is None or name in names}
