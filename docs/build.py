@@ -15,7 +15,7 @@ import argparse
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from pygments.lexers import TextLexer, get_lexer_by_name
 from pygments.util import ClassNotFound
 
 if TYPE_CHECKING:
+    from pellucid.canvas.raster import Pixels
     from pellucid.results.result import Result
     from pellucid.subject import VisionModel
 
@@ -185,18 +186,18 @@ def draw_metrics(names: Sequence[str], site: Path) -> Pictures:
     from pellucid.canvas.words import number, title
     from pellucid.engine import look
     from pellucid.registry import metrics
-    from pellucid.stories.cases import fresh_scenes
+    from pellucid.stories.cases import fresh_scenes, paired_scenes
     from pellucid.stories.measure import Subject
     from pellucid.stories.plates import drawn_maps
 
-    model = pl.load(MODELS[0])
-    part = fresh_scenes(model, 4, SCENE_SEED).part([0])
-    assert part.truth is not None
-    heats = pl.attribute(model, part.batch.frames, list(METRIC_MAPS), target=list(part.targets))
-    evidence = look(model, part.batch.inputs, list(part.targets))
-    subject = Subject(model, part.batch, heats, evidence, part.truth, None, {"oracle": part.truth.exact.float()})
-    side = 256
-    plates = drawn_maps(part, 0, heats, subject.maps, side=side)
+    model, side = pl.load(MODELS[0]), 256
+    drawn_on: list[tuple[Subject, Mapping[str, Pixels]]] = []
+    for part in (fresh_scenes(model, 4, SCENE_SEED).part([0]), paired_scenes(model, 20, SCENE_SEED).part([0])):
+        assert part.truth is not None
+        heats = pl.attribute(model, part.batch.frames, list(METRIC_MAPS), target=list(part.targets))
+        evidence = look(model, part.batch.inputs, list(part.targets))
+        subject = Subject(model, part.batch, heats, evidence, part.truth, None, {"oracle": part.truth.exact.float()})
+        drawn_on.append((subject, drawn_maps(part, 0, heats, subject.maps, side=side)))
     folder = Path("metrics") / "pictures"
     (site / folder).mkdir(parents=True)
     drawn: Pictures = {}
@@ -204,6 +205,7 @@ def draw_metrics(names: Sequence[str], site: Path) -> Pictures:
         metric = metrics().get(name)
         if metric is None or metric.trains:  # measures of concepts, models or people: no map to show
             continue
+        subject, plates = drawn_on["rival" in metric.reads]
         values = subject.measure(metric, {}).values
         cells = [
             painting.column([

@@ -115,6 +115,7 @@ class Metric:
     range:   the least and the greatest value it can take
     cost:    passes per picture and map, for these parameters; those that remake maps add the maps' own
     shared:  passes per picture on top, once for all maps
+    reads:   what of the truth it needs beside the mask, by the names that Ground has for it
     remakes: whether it makes the maps anew
     trains:  whether it trains models: it takes pictures to learn from instead, gives a Retraining, and is run by
              `pellucid retrain` or called, never on maps alone
@@ -130,6 +131,7 @@ class Metric:
     range: tuple[float, float] = (0.0, 1.0)
     cost: Callable[..., float] | float = 0
     needs_truth: bool = False
+    reads: tuple[str, ...] = ()
     remakes: bool = False
     trains: bool = False
     limit: float | None = None

@@ -29,6 +29,15 @@ def test_methods_of_the_natural_gradient_cost_one_forward_and_one_backward_toget
     assert (sum(forwards for forwards, _ in spent), sum(backwards for _, backwards in spent)) == (1, 1)
 
 
+def test_maps_of_gradients_under_noise_share_the_noisy_copies() -> None:
+    model, pictures = pl.load("testbed:cnn"), torch.rand(2, 3, 64, 64)
+    names = ["smoothgrad", "smoothgrad_squared", "vargrad"]
+    together = pl.attribute(model, pictures, names, samples=4, target=0)
+    alone = {name: pl.attribute(model, pictures, name, samples=4, target=0) for name in names}
+    assert sum(heat.cost["backwards"] for heat in together.values()) == alone["vargrad"].cost["backwards"]
+    assert all(torch.equal(together[name].values, alone[name].values) for name in names)
+
+
 @pytest.mark.parametrize("spec", ["testbed:cnn", "testbed:vit"])
 def test_the_first_shown_map_points_at_what_decides(spec: str) -> None:
     found = pointing(pl.load(spec), count=24, seed=3000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
@@ -10,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.testing import assert_close
 
+from pellucid.attribution.verified import tightness
 from pellucid.engine.bounds import Verifier, verifier_of
 from pellucid.engine.intervals import Interval
 from pellucid.engine.perturb import cells, sums_over
-from pellucid.errors import MethodUnavailable
+from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.subject import wrap
 from tests.oracles.asking import ask, evidence_of, values_of
 from tests.oracles.nets import LinearPicture, Twin, pictures, relu_mlp, seeded, tiny_vit
@@ -131,6 +133,36 @@ def test_a_model_with_attention_is_refused_where_proof_is_asked_and_labelled_whe
         values_of("eva", evidence, mode="certified")
     assert values_of("eva", evidence, grid=2).isfinite().all()
     assert any(note.startswith("Not certified") for note in evidence.notes)
+
+
+def test_of_a_linear_model_the_attack_reaches_the_bound() -> None:
+    """The slope is the same everywhere, so ten strides along its sign end in the corner where the bound is taken."""
+    net, inputs = LinearPicture(12, 14, classes=2), pictures(2, 12, 14)
+    found = tightness(evidence_of(net, inputs, target=1), radius=0.02, steps=10)
+    with torch.no_grad():
+        outputs = net(inputs)
+    start = outputs[:, 0] - outputs[:, 1]
+    rise = 0.02 * (net.weight[0] - net.weight[1]).detach().abs().sum()
+    for one, begun in zip(found, start.tolist(), strict=True):
+        assert one.certified and one.broken == 0
+        assert one.start == pytest.approx(begun, abs=1e-4) and one.bound == pytest.approx(begun + float(rise), rel=1e-4)
+        assert one.ratio == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("radius", [0.001, 0.1])
+def test_no_point_of_an_attack_breaks_a_certified_bound(name: str, radius: float) -> None:
+    evidence = evidence_of(copy.deepcopy(NETS[name]).float(), pictures(2, 8, 8, 3), target=1)
+    for one in tightness(evidence, radius=radius):
+        assert one.certified and one.broken == 0
+        assert one.start <= one.reached <= one.bound + 1e-5 and one.ratio >= 0.999  # the model works in float32
+
+
+def test_a_sampled_bound_says_so_and_can_be_broken() -> None:
+    (found,) = tightness(evidence_of(tiny_vit(), pictures(1, 32, 32), target=1), radius=0.05)
+    assert not found.certified and 0 < found.broken <= 1 and found.ratio < 1
+    with pytest.raises(RequestError, match="at least 1"):
+        tightness(evidence_of(tiny_vit(), pictures(1, 32, 32), target=1), steps=0)
 
 
 def test_memory_that_other_parts_read_is_not_written_over_in_a_bound() -> None:

@@ -44,3 +44,14 @@ def test_a_picture_is_described_in_claims_with_their_agreement() -> None:
 def test_an_encoder_without_words_is_refused() -> None:
     answer = runner.invoke(app, ["describe", "image", "--encoder", "testbed:dual"])
     assert answer.exit_code != 0 and "An encoder needs words" in str(answer.exception)
+
+
+def test_units_for_and_against_an_answer_are_tried_beside_units_by_lot() -> None:
+    answer = runner.invoke(app, ["describe", "importance", "scene:7", "--count", "2", "--json"])
+    assert answer.exit_code == 0, answer.output
+    found = json.loads(answer.stdout)
+    assert [claim["arguments"]["sign"] for claim in found["claims"]] == [1, 1, -1, -1]
+    assert set(found["beside"]["controls"]) == {"as many units by lot", "chosen by shuffled gradients"}
+    named = ["describe", "importance", "scene:7", "--count", "1", "--named", "--pictures", "80"]
+    said = runner.invoke(app, named).stdout
+    assert "units that count as much have no name" in said and "chosen by shuffled gradients" in said

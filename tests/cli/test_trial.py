@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from pellucid.cli import app
@@ -36,7 +37,7 @@ def test_descriptions_stand_beside_those_of_other_pictures() -> None:
     answer = runner.invoke(app, ["trial", "descriptions", "--scenes", "4", "--judge", "truth", "--json"])
     assert answer.exit_code == 0, answer.output
     found = json.loads(answer.stdout)
-    assert found["beats_control"] and len(found["cards"]) == 4
+    assert found["beats_controls"] and len(found["cards"]) == 4
     assert found["means"]["hallucination"]["own"] < found["means"]["hallucination"]["dealt"]
 
 
@@ -53,3 +54,24 @@ def test_an_edit_is_kept_and_the_next_round_starts_from_it(tmp_path: Path) -> No
     second = runner.invoke(app, [*asked, "--json"])
     found = json.loads(second.stdout)
     assert found["draft"] == "a moss bird with barred teal wings" and found["round"] == 2 and not found["changes"]
+
+
+def test_names_of_planted_units_stand_beside_those_of_shuffled_responses() -> None:
+    asked = ["trial", "naming", "--scene-seed", "1041", "--scenes", "40"]
+    answer = runner.invoke(app, [*asked, "--net", "mixed", "--method", "milan", "--json"])
+    assert answer.exit_code == 0, answer.output
+    found = json.loads(answer.stdout)
+    (way,) = found["ways"]
+    assert (way["name"], found["units"], found["pictures"]) == ("milan", 12, 40)
+    first, controls = way["first"], (way["shuffled"], way["by_lot"])
+    assert first["low"] > max(one["mean"] for one in controls)
+    assert way["beats_controls"] is (first["low"] > max(one["high"] for one in controls))
+    assert first["mean"] == pytest.approx(1 - len(way["missed"]) / 12)
+    told = runner.invoke(app, [*asked, "--net", "path", "--method", "cos_cubed"]).output
+    assert "True concept first, of 3 units of planted_path" in told and "with words by lot" in told
+    assert "cos_cubed, best of 20" in told and "cos_cubed, its own first" in told
+
+
+def test_a_way_of_naming_that_does_not_exist_is_refused() -> None:
+    done = runner.invoke(app, ["trial", "naming", "--method", "guess"])
+    assert isinstance(done.exception, RequestError) and "there are soft_wpmi" in str(done.exception)

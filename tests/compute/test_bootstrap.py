@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats
 
-from pellucid.compute.bootstrap import difference, holm, interval, p_value, ratio, wilson
+from pellucid.compute.bootstrap import class_mean, difference, holm, interval, p_value, ratio, wilson
 
 
 def test_the_interval_of_many_values_is_that_of_the_normal_law() -> None:
@@ -32,6 +32,11 @@ def test_what_could_not_be_measured_is_left_out_and_counted() -> None:
     assert (found.mean, found.count) == (2.0, 2)
     nothing = interval([float("nan")])
     assert nothing.count == 0 and nothing.mean != nothing.mean and not nothing.above_zero
+
+
+def test_in_the_mean_over_classes_a_class_of_many_counts_as_one_of_few() -> None:
+    assert class_mean([1.0, 0.0, 0.0, 0.0, float("nan")], ["wren", "swift", "swift", "swift", "wren"]) == 0.5
+    assert np.isnan(class_mean([float("nan")], ["wren"]))
 
 
 def test_a_paired_difference_is_surer_than_an_unpaired_one() -> None:

@@ -16,7 +16,7 @@ from torch.nn.functional import avg_pool2d
 import pellucid as pl
 from pellucid.errors import RequestError
 from pellucid.language.characterising import characterise, probe_for
-from pellucid.language.characteristics import CHARACTERISTICS, COLOURS, Profile, Read, pairs, profiles
+from pellucid.language.characteristics import CHARACTERISTICS, COLOURS, Profile, Read, beside_chance, pairs, profiles
 from pellucid.language.probes import Probe
 from pellucid.language.readings import Reader, Reading
 from pellucid.language.retouching import SIGNS, Levels, at_random, energy, retouched, undefined
@@ -166,6 +166,17 @@ def test_each_reading_of_an_outline_goes_by_shape() -> None:
     pictures, mask = silhouettes()
     (found,) = profiles(of_outline(mask), pictures, ["an outline"])
     assert found.first == "shape" and found.important() == ("shape",), found.text
+
+
+def test_what_a_reading_goes_by_stands_out_and_what_is_dealt_by_lot_does_not() -> None:
+    found = profiles(of_one_hue(0), birds(), ["a hue"])
+    count, cost = beside_chance(found)
+    assert count.own >= 1 and count.controls["with changes and random ones dealt by lot"] == 0
+    assert cost.beats and cost.own > 2 * cost.controls["as many characteristics by lot"]
+    chance = found[0].dealt(Seed(1))
+    assert np.allclose(
+        np.sort([chance.local, chance.random], axis=0), np.sort([found[0].local, found[0].random], axis=0)
+    )
 
 
 def test_a_model_that_says_the_same_of_everything_goes_by_nothing() -> None:

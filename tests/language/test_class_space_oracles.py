@@ -63,6 +63,10 @@ def test_over_all_classes_the_mean_rank_is_chance() -> None:
     for place in range(3):
         assert sum(one.blocks[place].patches for one in every) / 5 == pytest.approx(every[0].chance)
     assert every[0].chance == pytest.approx(0.6)
+    for one in every:
+        for block in one.blocks:  # the other four of five classes, at the class token
+            rest = block.controls.controls["of other classes"]
+            assert 0.2 <= rest <= 1 and (block.read + 4 * rest) / 5 == pytest.approx(one.chance)
 
 
 def test_an_mlp_that_adds_nothing_raises_nothing() -> None:
@@ -176,6 +180,7 @@ def test_the_testbeds_net_tells_the_class_at_its_class_token_before_its_patches(
     assert told.blocks[-1].read > 0.99 and told.blocks[0].patches < told.blocks[0].read
     assert told.blocks[-1].mlp.value > told.blocks[-1].mlp.shuffled
     assert all(block.p <= 0.05 and block.inside < block.beside for block in told.blocks)
+    assert told.beats_controls and told.blocks[-1].controls.own > 0.99 > 0.7 > told.blocks[-1].shuffled
     assert "by chance" in str(told) and set(told.to_dict()) >= {"blocks", "chance", "error"}
 
 

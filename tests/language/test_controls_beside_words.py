@@ -22,12 +22,16 @@ from torch import nn
 import pellucid as pl
 from pellucid.compute.bootstrap import Interval
 from pellucid.images import Frame
-from pellucid.language import attention_trial, milan, self_explanations, verbalise
+from pellucid.language import attention_trial, milan, scorecard, self_explanations, verbalise
 from pellucid.language.attend import Caption
+from pellucid.language.characterising import Characterised, characterise
+from pellucid.language.class_space import BlockInClasses, ClassSpace, Part
+from pellucid.language.class_tokens import Kept
 from pellucid.language.describing import Described
 from pellucid.language.descriptors import Descriptors
 from pellucid.language.differential import Differential, beside_differences, from_attributes
 from pellucid.language.ensembling import ensembling_control
+from pellucid.language.explainers import Scripted
 from pellucid.language.failures import Answers, Pictures, Tags
 from pellucid.language.failures.keywords import KeywordControls, beside_keywords, keywords
 from pellucid.language.failures.prime import Rule
@@ -39,7 +43,10 @@ from pellucid.language.meaning import compare
 from pellucid.language.narrators import Liar, narrate
 from pellucid.language.neurons import name_units
 from pellucid.language.pools import Pool
+from pellucid.language.probes import Probe
 from pellucid.language.pursuit import rank_heads
+from pellucid.language.rationales import Rationales, asked_of, grade_rationales
+from pellucid.language.readings import Reading
 from pellucid.language.reference_trial import Heard, Understood
 from pellucid.language.residual import Head
 from pellucid.language.self_explanations import Mode
@@ -51,19 +58,28 @@ from pellucid.language.word_controls import by_chance, controls, shuffled_cells
 from pellucid.results import Beside, Claim, Narration
 from pellucid.stories.agent import Task
 from pellucid.stories.agent.finding import Finding
+from pellucid.stories.blocks import BlocksInClasses
 from pellucid.stories.inside import ClassInWords, HeadsInWords
 from pellucid.stories.recipes.captions import Captioned
 from pellucid.stories.recipes.told import Told
 from pellucid.stories.slicing import Sliced, Slicing
 from pellucid.subject import VisionModel
+from pellucid.subject.loaders.aligned import Retrieval
 from pellucid.values import Class, Seed
 
 PAGE = Path(__file__).parents[2] / "docs" / "words.md"
 UNBEATEN = re.compile(
     r"not beat|no better|no more than|do not believe|not beyond|nothing was found|Ensembling only|should be believed|"
-    r"Words without meaning do as well|nothing shows|explain nothing|mean little",
+    r"Words without meaning do as well|nothing shows|explain nothing|mean little|these are no reasons|describe nothing",
     re.IGNORECASE,
 )
+
+
+class Same(nn.Module):
+    """Answers the same to everything."""
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[1.0, 0.0]]).expand(len(pictures), 2)
 
 
 class Ask(nn.Module):
@@ -211,6 +227,38 @@ def agent() -> Finding:
     return Finding(task, "scripted", "concluded", "a tail", "a tail", "", (), figures, (), (), 10, "", "a wing")
 
 
+def bias() -> Finding:
+    """What was named turns no more answers than something else, and a label stood where answers were dealt by lot."""
+    task = Task("bias", "testbed:cnn")
+    figures = {"the label": 0.3, "what should turn it (wing)": 0.9, "the most of all else (the frame)": 0.3,
+               "the mean of all else, at most": 0.1}  # fmt: skip
+    return Finding(task, "scripted", "concluded", "the tag in the corner", "the tag in the corner", "", (), figures, (),
+                   (), 10, "", "the frame")  # fmt: skip
+
+
+def goes_by_nothing() -> Characterised:
+    same = pl.wrap(Same(), labels=["a", "b"], preprocess=pl.Preprocess(size=(32, 32)))
+    return characterise(same, [Reading("class", index=0)], probe=Probe("scenes", 3109, 8))
+
+
+def blocks() -> BlocksInClasses:
+    """The class can be told no better than others, and patches that speak for it keep it no better than any."""
+    part = Part(0.5, 0.1, 0.1, 0.2, 0.2, 1.0, 0.3, 0.3)
+    block = BlockInClasses(0, 0.5, 0.5, 0.5, 0.5, 1.0, 0.5, 0.5, part, part)
+    return BlocksInClasses(ClassSpace("a net", 9, 12, 0.0, (block,)), (Kept(0.5, 0.1, 0.1, 0.1, 0.1),), ())
+
+
+def reasons() -> Rationales:
+    """A model that says the same of everything, beside the point."""
+    drawn, asked = asked_of(pl.testbed.scenes(3310, 4, camera=0.0), 1, kinds=("what", "yes or no"))
+    return grade_rationales(Scripted(("beside",)), drawn, asked)
+
+
+def same_description() -> scorecard.Described:
+    drawn = pl.testbed.scenes(3511, 12)
+    return scorecard.described("a writer", ["a coral bird"] * 12, scorecard.truth_of(drawn))
+
+
 def slices() -> Slicing:
     row = Sliced("DOMINO", False, 0.1, 0.1, 0.2, 0.2)
     return Slicing("a model", 900, 0.05, (row,), ((False, 2, 0, ("swift: left",)),), (keywords_by_lot(),))
@@ -286,11 +334,13 @@ USELESS: Mapping[str, Callable[[], Any]] = {
     "explain --narrator": lied, "describe image": flat_map, "describe unit": units_by_lot, "describe head": heads,
     "describe class": class_by_lot, "describe dataset": failures_that_controls_find_too, "describe labels": meanings,
     "translate words": words, "translate cues": lambda: Report((), 3, 200, "the layer", no_better()),
-    "translate measure": no_better, "recipe vale": told, "recipe caption": caption,
+    "translate measure": no_better, "translate align-to-text": lambda: Retrieval(50, 0.02, 0.02, 0.02, 0.0, 0.9, 0.9),
+    "recipe vale": told, "recipe caption": caption,
     "recipe caption --trial": looks, "recipe refer": references, "recipe ground": grounded, "agent unit": agent,
     "testbed slices": slices, "self_explanations.on_trial": speaker, "beside_differences": second_looks,
     "match_texts": matched, "ensembling_control": ensembled, "rank_heads": head_scores, "milan.beside": same_of_all,
-    "important_units": units_alike,
+    "important_units": units_alike, "describe characteristics": goes_by_nothing, "describe blocks": blocks,
+    "agent bias": bias, "trial rationales": reasons, "trial descriptions": same_description,
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch.nn import functional
 from pellucid.errors import DescriptorError, RequestError
 from pellucid.language.descriptors import Descriptors, Wording, by_description, flips, visibility
 from pellucid.language.differential import Differential, from_attributes, from_descriptors
-from pellucid.language.ensembling import Selection, ensembling_control
+from pellucid.language.ensembling import Selection, ensembling_control, random_pools
 from pellucid.language.matching import match_texts
 from pellucid.language.word_controls import controls, random_words, shuffled
 from pellucid.values import Seed
@@ -270,6 +271,25 @@ def test_a_pool_of_noise_is_said_to_help_in_at_most_one_of_twenty() -> None:
         beaten += verdict.selected > verdict.random
     assert beaten >= 36
     assert helped <= 6  # at 4.8 %, more than 6 of 40 have a chance below 0.5 %
+
+
+def test_random_pools_hold_as_many_words_and_none_that_was_described() -> None:
+    names, pool, pictures, labels = planted(0, 48)
+    told: list[str] = []
+
+    def encode(texts: Sequence[str]) -> torch.Tensor:
+        told.extend(texts)
+        numbers = torch.Generator().manual_seed(len(told))
+        return functional.normalize(torch.randn(len(texts), DIM, generator=numbers), dim=1)
+
+    texts = ["a yellow bill", "webbed feet"] * 250
+    pools = random_pools(texts, ["plum", "coral", "moss"], encode, draws=20)
+    assert len(pools) == 20 and all(one.shape == pool.shape for one in pools)
+    assert [len(one.split()) for one in told[:4]] == [3, 2, 3, 2] and told[:500] != told[500:1000]
+    assert {word for one in told for word in one.split()} == {"plum", "coral", "moss"}
+    verdict = ensembling_control(names, pool, (pictures[:80], labels[:80]), (pictures[80:], labels[80:]), weights=(0,),
+                                 meaningless=pools, draws=20)  # fmt: skip
+    assert verdict.meaning_helps and verdict.selected > verdict.meaningless_high
 
 
 def test_nothing_that_fits_leaves_the_name() -> None:

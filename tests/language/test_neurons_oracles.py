@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import mannwhitneyu
+from torch import Tensor
 
 import pellucid as pl
 from pellucid.errors import RequestError, ShapeError
 from pellucid.language import dissect, hypotheses, milan, neurons, patterns
 from pellucid.language.describing import describe_units
+from pellucid.language.naming_trial import is_right
 from pellucid.language.pools import Pool, Word, bird_pool, encoder_for, likeness
-from pellucid.language.probes import Probe, held_out, responses
+from pellucid.language.probes import Probe, grids, held_out, responses
 from pellucid.results import Claim
 from pellucid.testbed import planted
+from pellucid.testbed.nets import Captioner
+from pellucid.testbed.nets.words import caption_words
 
 CONCEPTS, PICTURES = 8, 400
 POOL = Pool.of([f"concept {at}" for at in range(CONCEPTS)])
@@ -172,10 +176,8 @@ def test_units_of_a_planted_net_get_their_names_and_keep_them() -> None:
     pool, probe, like = seen()
     model, net = pl.load("testbed:planted_mixed"), planted.mixed()
     naming = neurons.name_units(responses(model, probe.inputs(model), "mono"), like, pool, controls=False)
-    synonyms = {word.name: (word.name, *word.synonyms) for word in pool.words}
-    first = [
-        any(map(unit.accepts, synonyms[said.names[0]])) for unit, said in zip(net.units, naming.units, strict=True)
-    ]
+    words = dict(zip(pool.names, pool.words, strict=True))
+    first = [is_right(unit, words[said.names[0]]) for unit, said in zip(net.units, naming.units, strict=True)]
     assert sum(first) >= 11, [said.names[0] for said in naming.units]
     claim = neurons.claims(model, "mono", naming, probe)[6]
     assert claim.verdict == "verified" and "“barred wings”" in claim.text
@@ -188,17 +190,51 @@ def test_units_of_a_planted_net_get_their_names_and_keep_them() -> None:
 def test_the_captioner_names_a_unit_by_what_it_sees_where_the_unit_fires() -> None:
     captioner, _ = pl.testbed.nets.load("captioner")
     assert isinstance(captioner, pl.testbed.nets.Captioner)
-    net, lit = planted.mixed(), Probe("scenes", 51, 24, "coded")
-    model = pl.load("testbed:planted_mixed")
+    lit, model = Probe("scenes", 51, 24, "coded"), pl.load("testbed:planted_mixed")
     pictures = lit.scenes().tensor()
-    with torch.no_grad():
-        maps = net.module.mono(net.module.detect(lit.inputs(model)))
+    maps = torch.cat(list(grids(model, lit.inputs(model), "mono")))
     candidates = [f"a {hue} bird" for hue in ("coral", "amber", "moss")]
     anyway = milan.likelihood(captioner, pictures[:8], candidates)
     said = milan.describe(captioner, pictures, maps[:, 0], candidates, anyway=anyway)
     assert said[0].text == "a coral bird"
     assert said[0].anyway == pytest.approx(float(anyway[0]))
     assert all(one.score == pytest.approx(one.seen - 0.2 * one.anyway) for one in said)
+
+
+SENTENCE = "a moss bird with a fanned plum tail"
+
+
+class Sure(Captioner):
+    """Says one sentence of every picture, in which it is sure of every word but for "fanned", which it gives .75 and
+    "forked" .25. Keeps how many tokens its words looked at.
+    """
+
+    tokens: tuple[int, ...] = ()
+
+    def generate(self, pictures: Tensor, *, beams: int = 1, longest: int = 80) -> tuple[str, ...]:
+        return (SENTENCE,) * len(pictures)
+
+    def speak(self, seen: Tensor, numbers: Tensor) -> Tensor:
+        self.tokens += (seen.shape[1],)
+        chances = torch.full((*numbers.shape, len(self.words)), 1e-14)
+        following = self.words.encode([SENTENCE])[0, 1:]
+        chances[:, torch.arange(len(following)), following] = 1.0
+        chances[:, SENTENCE.split().index("fanned"), self.words.numbers("fanned forked")] = torch.tensor([0.75, 0.25])
+        return chances.log()
+
+
+def test_a_text_is_as_likely_as_its_words_where_they_fit_the_captioners_own_sentence() -> None:
+    texts = ["a forked tail", "a fanned tail", "a plum tail", "a moss bird", "moss tail", "a tail bird"]
+    found = milan.likelihood(Sure(caption_words()), torch.zeros(2, 3, 64, 64), texts).exp()
+    assert found.tolist() == pytest.approx([0.25, 0.75, 1, 1, 0, 0], abs=1e-6)
+
+
+def test_words_look_where_a_unit_fires_even_if_it_is_mostly_silent() -> None:
+    """One cell of every other picture, so the .99 quantile is 0; drawn large, the cell reaches into those beside it."""
+    captioner, maps = Sure(caption_words()), torch.zeros(40, 8, 8)
+    maps[::2, 2, 3] = 1
+    milan.describe(captioner, torch.zeros(40, 3, 64, 64), maps, ["a moss bird"], anyway=torch.zeros(1))
+    assert captioner.tokens == (1 + 9,) * milan.EXEMPLARS
 
 
 def test_a_unit_that_is_not_there_is_refused() -> None:

@@ -71,6 +71,7 @@ def test_a_right_answer_with_a_wrong_reason_is_found_out(kind: str, fault: str) 
 def test_a_right_reason_is_let_through() -> None:
     found = grade_rationales(Scripted(("honest",)), *asked())
     assert found.table() == {"right": {"right": len(found.graded), "wrong": 0}, "wrong": {"right": 0, "wrong": 0}}
+    assert found.random.mean < 0.7 < found.shares["answer follows from the reason"].mean == 1
     assert found.beats_controls and "No reason has a fault" in str(found)
     assert found.shares["statements refuted"].mean == 0
 

@@ -110,12 +110,13 @@ def test_rarity_is_a_share_of_pictures() -> None:
 
 def test_full_captions_beat_those_of_other_pictures_and_say_all() -> None:
     found = described("renderer", DRAWN.captions, SEEN)
-    own, dealt = found.means()["comprehensiveness"]
-    assert own == pytest.approx(1.0) and dealt < 0.6
-    assert found.means()["hallucination"][0] == 0 < found.means()["hallucination"][1]
-    assert found.beats_control and json.dumps(found.to_dict())
+    own, dealt, random = found.means()["comprehensiveness"]
+    assert own == pytest.approx(1.0) and dealt < 0.6 and random < 0.6
+    own, dealt, random = found.means()["hallucination"]
+    assert own == 0 < min(dealt, random)
+    assert found.beats_controls and json.dumps(found.to_dict())
     same = described("blind", ["a coral bird"] * COUNT, SEEN)
-    assert not same.beats_control and "they describe nothing" in str(same)
+    assert not same.beats_controls and "they describe nothing" in str(same)
     with pytest.raises(RequestError):
         described("one", ["a coral bird"], SEEN[:1])
 

@@ -21,6 +21,7 @@ from pellucid.language.translation.ports import random_places
 from pellucid.language.translation.speaking import likeliest, likelihood, nucleus
 from pellucid.language.translation.trial import paired_p
 from pellucid.testbed.fields import HUES
+from pellucid.trust.sanity import randomised
 from pellucid.values import Seed
 
 SIDE, CELL = 4, 4
@@ -157,6 +158,21 @@ def test_words_of_features_without_meaning_say_that_they_lose(
     found = translate.judge(vector, features, wrong, corpus.texts, each=20)
     assert not found.beats_controls
     assert "no evidence" in str(found)
+
+
+def test_the_words_of_random_weights_are_not_true(
+    cells: pl.VisionModel, vector: translate.Translator, corpus: translate.Corpus
+) -> None:
+    assert cells.module is not None
+    *_, (_, network) = randomised(cells.module, 1, Seed(5))
+    other = translate.Translator(cells.with_module(network), vector.decoder, vector.port, vector.bridge,
+                                 blind=vector.blind, record=vector.record, longest=vector.longest)  # fmt: skip
+    pictures = torch.cat([painted(at % 6) for at in range(24)])
+    truth = [f"a {HUES[at % 6]} bird" for at in range(24)]
+    own, random = (
+        translate.judge(one, one.features(pictures), truth, corpus.texts, each=20) for one in (vector, other)
+    )
+    assert own.beats_controls and not random.beats_controls and random.own < own.own / 2
 
 
 def test_neither_model_changes(cells: pl.VisionModel, vector: translate.Translator) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,9 @@ def theirs(measure: Callable[..., Any], *, segmented: bool) -> np.ndarray:
     return np.asarray(found, dtype=float)
 
 
-def ours(name: str, *, truth: bool) -> np.ndarray:
+def ours(name: str, *, truth: bool, **parameters: Any) -> np.ndarray:
     given = (Ground(MASK, MASK),) if truth else ()
-    return find_metric(name).function({"map": MAPS}, *given).values["map"].numpy()
+    return find_metric(name).function({"map": MAPS}, *given, **parameters).values["map"].numpy()
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,13 @@ def ours(name: str, *, truth: bool) -> np.ndarray:
 )
 def test_localisation(name: str, measure: Callable[..., Any]) -> None:
     assert ours(name, truth=True) == pytest.approx(theirs(measure, segmented=True), rel=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 10, 200])
+def test_the_k_strongest_pixels(k: int) -> None:
+    assert ours("relevance_rank", truth=True, k=k) == pytest.approx(
+        theirs(partial(quantus.TopKIntersection, k=k), segmented=True), rel=1e-5
+    )
 
 
 def test_sparseness() -> None:

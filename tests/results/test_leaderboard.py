@@ -76,6 +76,19 @@ def test_the_page_says_what_the_board_says(tmp_path: Path) -> None:
     assert "http" not in page.replace("http-equiv", "")
 
 
+def test_where_pictures_are_of_several_classes_the_mean_over_classes_stands_beside() -> None:
+    row = board().entry("weak").values["pointing_game"]
+    one_of_first = replace(board(), classes=("wren", *("swift",) * (len(row) - 1)))
+    expected = (row[0] + np.mean(row[1:])) / 2
+    assert one_of_first.class_mean("pointing_game", "weak") == pytest.approx(expected)
+    assert "as mean over classes" in board_page(one_of_first)
+    rows = list(csv.DictReader(io.StringIO(one_of_first.csv())))
+    weak = next(row for row in rows if row["method"] == "weak" and row["metric"] == "pointing_game")
+    assert float(weak["class mean"]) == pytest.approx(expected)
+    alone = replace(board(), classes=("wren",) * len(row))
+    assert alone.class_mean("pointing_game", "weak") is None and board().class_mean("pointing_game", "weak") is None
+
+
 def test_the_headline_counts_who_does_not_beat_the_controls() -> None:
     assert "1 of 2 methods does not clearly beat" in headline(board())
 
@@ -122,3 +135,19 @@ def test_the_board_says_which_kind_of_change_each_map_foretells() -> None:
     assert page.count("<b>0.") == 2
     assert "Where every pixel changes a little: Smooth foretells" in page and "not clearly better than Both" in page
     assert board().neighbourhoods == () and "Which question" not in board_page(board())
+
+
+def test_errors_stand_beside_means_and_who_cannot_be_told_apart_is_drawn(tmp_path: Path) -> None:
+    found = board()
+    row = np.array(found.entry("weak").values["deletion"])
+    rows = list(csv.DictReader(io.StringIO(found.csv())))
+    weak = next(one for one in rows if one["method"] == "weak" and one["metric"] == "deletion")
+    assert float(weak["standard error"]) == pytest.approx(row.std(ddof=1) / len(row) ** 0.5)
+    ranks = found.ranks("deletion")
+    assert ranks is not None and "oracle" not in ranks.ranks and float(weak["mean rank"]) == ranks.ranks["weak"]
+    record = found.to_dict()
+    assert record["standard errors"]["deletion"]["weak"] == pytest.approx(float(weak["standard error"]))
+    assert record["ranks"]["deletion"]["critical"] == ranks.critical
+    page = board_page(found)
+    assert "Which cannot be told apart" in page and page.count('class="level"') >= 1
+    assert "first by mean rank" in page and found.ranks("model_randomisation") is not None

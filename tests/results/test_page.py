@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from pellucid.canvas.words import title
 from pellucid.results import Explanation, Prediction
 from pellucid.results.page import render
 from tests.results.making import explanation, heatmaps, small_scene
@@ -111,3 +112,13 @@ def test_a_flat_map_and_a_failed_one_are_marked(story: Explanation) -> None:
 def test_the_target_is_named_where_it_is_not_the_answer(story: Explanation, page: str) -> None:
     assert "This page explains" in text_of(render(replace(story, target_name="tabby cat")))
     assert "This page explains" not in text_of(page)
+
+
+def test_maps_that_change_places_with_the_fill_are_named_and_one_fill_is_called_not_varied() -> None:
+    story = explanation()
+    rows = [{**row, "places": [1, 4, 2] if at == 0 else [2, 1, 1]} for at, row in enumerate(story.choice.table)]
+    page = render(replace(story, choice=replace(story.choice, table=tuple(rows))))
+    assert f"{title(rows[0]['method'])} (place 1 to 4)." in page
+    alone = [{**row, "spread": None} for row in story.choice.table]
+    page = render(replace(story, choice=replace(story.choice, table=tuple(alone))))
+    assert "which was not varied, so there are no whiskers" in page and "change places" not in page

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import pellucid as pl
 from pellucid.errors import FileError, PellucidError, RequestError
@@ -19,7 +20,7 @@ from pellucid.language.narrators import Chat
 from pellucid.language.recipes import Recipe, facts_of, frames_of
 from pellucid.results import Claim
 from pellucid.stories.agent import Call, ChatPolicy, Finding, Scripted, Task, Turn, investigate, replay
-from pellucid.stories.agent.biases import BiasLaboratory
+from pellucid.stories.agent.biases import USUAL, BiasLaboratory, answering_by_lot
 from pellucid.stories.agent.chatting import read_call
 from pellucid.stories.agent.investigation import worked
 from pellucid.stories.agent.journal import Journal, read
@@ -344,3 +345,19 @@ def test_a_bias_is_believed_only_where_fresh_pictures_bear_it_out() -> None:
     clean = investigate(pl.load("testbed:cnn"), Task("bias", "testbed:cnn", seed=960), Small())
     assert clean.proposed == "the landscape" and clean.label == ""
     assert "Nothing was found" in str(clean)
+
+
+def test_where_answers_are_dealt_by_lot_every_change_turns_them_and_no_bias_stands() -> None:
+    task = Task("bias", "testbed:cnn", seed=960)
+    by_lot = answering_by_lot(pl.load("testbed:cnn"), task)
+    pictures = pl.testbed.scenes(961, 4).tensor()
+    assert torch.equal(by_lot.predict(pictures), by_lot.predict(pictures)), "the same picture, the same answer"
+    found = worked(BiasLaboratory(by_lot, task), Small(), journal=Journal())
+    assert found.proposed == "the landscape" and not found.label and not found.beats_controls
+    assert found.controls["the label"] > 0.7 and found.controls[USUAL] > 0.7
+
+
+def test_a_bias_that_is_there_beats_its_controls() -> None:
+    found = investigate(pl.load("testbed:cnn_background"), Task("bias", "testbed:cnn_background", seed=960), Small())
+    assert found.label == "the landscape" and found.beats_controls
+    assert "was not asked for" in str(found) and json.loads(json.dumps(found.to_dict()))["beats_controls"]

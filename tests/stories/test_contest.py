@@ -17,6 +17,8 @@ from torch import Tensor
 import pellucid as pl
 from pellucid.errors import FileError, MethodUnavailable, RequestError, UnknownMethod
 from pellucid.results import Leaderboard
+from pellucid.results.board_page import board_page
+from pellucid.stories.cases import fresh_scenes
 from pellucid.stories.contest import benchmark
 from pellucid.stories.ledger import Ledger
 from pellucid.subject import wrap
@@ -47,6 +49,10 @@ def test_the_truth_stands_first_on_every_measure_that_knows_it(board: Leaderboar
 def test_the_board_says_what_the_map_shown_first_costs_and_what_measures_say_of_themselves(board: Leaderboard) -> None:
     assert 100 < board.entry("shown first").passes <= 400  # the budget of `explain`
     assert any(note.startswith("relevance_mass: values below 0") for note in board.notes)
+    (negative,) = (note for note in board.notes if note.startswith("Negative evidence, left out"))
+    assert "shown first" in negative and "layer_cam" not in negative  # occlusion among the first is signed
+    assert len(board.classes) == len(board.pictures)
+    assert set(board.classes) <= set(pl.testbed.scenes(77, 7).task.labels)
 
 
 def test_methods_controls_the_truth_and_the_chosen_map_stand_on_one_board(board: Leaderboard) -> None:
@@ -55,6 +61,29 @@ def test_methods_controls_the_truth_and_the_chosen_map_stand_on_one_board(board:
     }  # fmt: skip
     assert len(board.pictures) <= board.total == 7
     assert all(len(row) == len(board.pictures) for entry in board.entries for row in entry.values.values())
+
+
+@pytest.mark.parametrize(
+    ("net", "read"), [("cnn", {"wing", "tail", "plume"}), ("cnn_background", {"landscape", "plume"})]
+)
+def test_what_a_net_reads_is_what_it_was_made_to_learn(net: str, read: set[str]) -> None:
+    """The one learned from birds in all landscapes, the other from birds told by theirs."""
+    readings = fresh_scenes(pl.load(f"testbed:{net}"), 60, 78).readings()
+    assert {one.name for one in readings if one.decides} == {"wing", "tail", "plume"}
+    assert {one.name for one in readings if one.read} == read
+    for one in readings:
+        if one.read:
+            assert one.changed > 0.8 and one.fall.low > 1
+        elif not one.decides:
+            assert abs(one.fall.mean) < 0.5
+
+
+def test_what_decides_in_the_world_stands_on_the_board_beside_what_the_model_reads() -> None:
+    board = benchmark("testbed:cnn_background", methods=["random"], metrics=["relevance_mass"], scenes=30, seed=78)
+    page = board_page(board)
+    assert "What decides, and what this model reads" in page
+    assert "This model&#39;s answer rests on landscape and plume" in page
+    assert Leaderboard.from_dict(json.loads(json.dumps(board.to_dict()))).readings == board.readings != ()
 
 
 def test_a_board_agrees_with_measuring_by_hand(board: Leaderboard) -> None:

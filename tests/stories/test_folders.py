@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 import pellucid as pl
 from pellucid.errors import FileError, PellucidError, RequestError
-from pellucid.stories.contest import benchmark
+from pellucid.stories.contest import Contest, benchmark
 from pellucid.stories.folders import coco_cases, folder_cases
 from pellucid.subject import VisionModel
 from pellucid.testbed.files import export
+from pellucid.values import Class
 
 SIDE = 32
 METHODS, METRICS = ("gradient_x_input", "occlusion"), ("mask_iou", "relevance_mass", "background_mass")
@@ -80,6 +81,58 @@ def test_a_coco_folder_makes_a_board_on_which_the_truth_stands_first(coco: Path)
     # halving the picture leaves.
     assert board.entry("gradient_x_input").values["relevance_mass"] == pytest.approx((1.0, 1.0), abs=0.03)
     assert board.entry("gradient_x_input").values["background_mass"] == pytest.approx((0.0, 0.0), abs=0.03)
+
+
+def test_a_map_may_point_as_far_beside_the_answer_as_is_published(coco: Path) -> None:
+    part = coco_cases(model(), coco, 100).part([0])
+    assert part.truth is not None
+    reach = 15 * SIDE / 224  # 2.1 pixels
+    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    inside = part.truth.exact[0].nonzero()
+    distance = ((rows[..., None] - inside[:, 0]) ** 2 + (columns[..., None] - inside[:, 1]) ** 2).float().sqrt()
+    assert torch.equal(part.truth.mask[0], distance.amin(dim=-1) < reach)
+
+
+def test_what_else_is_marked_distracts_and_another_class_of_the_model_is_the_rival(coco: Path) -> None:
+    record = json.loads((coco / "annotations.json").read_text())
+    mark = {"image_id": 0, "iscrowd": 0, "bbox": [50, 50, 10, 10]}
+    record["annotations"] += [
+        {**mark, "id": 8, "category_id": 2},
+        {**mark, "id": 9, "category_id": 1, "bbox": [0, 0, 6, 6]},
+    ]
+    (coco / "annotations.json").write_text(json.dumps(record))
+    truth = coco_cases(model(), coco, 100).part([0, 1]).truth
+    assert truth is not None and truth.rival is not None and truth.distractors is not None
+    assert truth.rivals == (Class(1), None) and truth.boxes[0] == ((4, 6, 14, 20), (0, 0, 3, 3))
+    expected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    expected[25:30, 25:30] = True
+    assert torch.equal(truth.rival[0], expected) and torch.equal(truth.distractors[0], expected)
+    assert truth.difficult.tolist() == [True, False]
+
+
+def test_a_picture_on_whose_input_nothing_of_the_answer_is_left_is_counted_and_left_out(tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for name, box in {"a": (10, 10, 40, 30), "b": (4, 4, 9, 9)}.items():
+        picture(2, box).save(tmp_path / "images" / f"{name}.png")
+        shown = box if name == "a" else (0, 0, 0, 0)
+        picture(1, shown).convert("L").point(lambda value: 255 if value else 0).save(tmp_path / "masks" / f"{name}.png")
+    cases = folder_cases(model(), tmp_path, 10)
+    assert cases.names == ("a.png",) and cases.total == 2 and "1 left out" in cases.title
+    (tmp_path / "images" / "a.png").unlink()
+    with pytest.raises(RequestError, match="whose answer its input shows"):
+        folder_cases(model(), tmp_path, 10)
+
+
+@pytest.mark.parametrize("metrics", ["default", "all"])
+def test_measures_that_need_to_know_more_than_masks_stay_off_a_board_of_masks(coco: Path, metrics: str) -> None:
+    cases = coco_cases(model(), coco, 10)
+    asked = Contest.prepare(model(), cases, methods=["gradient"], metrics=metrics, cap=500, seed=0).metrics
+    measured = {metric.name for metric in asked}
+    assert {"mask_iou", "background_mass"} <= measured
+    assert not measured & {"part_deletion_correlation", "class_discrimination", "distractor_mass"}
+    with pytest.raises(RequestError, match="leaving out each part"):
+        benchmark(model(), f"coco:{coco}", methods=["gradient"], metrics=["part_deletion_correlation"])
 
 
 def test_masks_beside_pictures_are_enough(tmp_path: Path) -> None:

@@ -19,7 +19,16 @@ import pellucid as pl
 from pellucid.errors import RequestError, UnknownMethod
 from pellucid.results import Retraining
 from pellucid.stories import retraining as story
-from pellucid.stories.retraining import Explaining, Kept, Trial, differentiable, maps_of, predicted, run, split_of
+from pellucid.stories.retraining import (
+    Explaining,
+    Kept,
+    Trial,
+    differentiable,
+    maps_of,
+    predicted,
+    run,
+    split_of,
+)
 from pellucid.testbed.truth import causal
 from pellucid.trust.retraining import GradCamAt, input_gradient
 from tests.stories.retraining_run import TRAININGS, measured
@@ -90,8 +99,14 @@ def test_students_learn_what_the_model_says() -> None:
 
 def test_alignment_runs_on_the_testbed_and_leaves_the_net_alone() -> None:
     found = run("alignment", replace(TINY, methods=("gradient", "grad_cam")))
-    assert len(found.rows) == 2 * 2 * 3 and len(found.details) == 6
+    assert len(found.rows) == 2 * 2 * 4 and len(found.details) == 6
     assert all(0 <= row["original"] <= 1 and abs(row["original"] - row["plain"]) < 0.2 for row in found.rows)
+
+
+def test_counterfactual_students_read_twins_of_scenes(tmp_path: Path) -> None:
+    found = run("counterfactual", replace(TINY, held_out=12, methods=("gradient",)))
+    assert {row["map"] for row in found.rows} == {"gradient", "control random", "control centre", "control edge"}
+    assert found.facts["pictures"] == 12 and 0 < found.facts["answers changed"] < 1
 
 
 def test_nets_of_folds_are_compared_and_read_from_the_notes_the_second_time(tmp_path: Path) -> None:

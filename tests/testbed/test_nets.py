@@ -13,14 +13,15 @@ from pellucid.errors import SceneError
 from pellucid.testbed import ARCHITECTURES, nets, scenes, truth
 from pellucid.testbed.fields import SPECIES
 from pellucid.testbed.nets import WEIGHTS, Card
-from pellucid.testbed.train import PLANS, accuracies
+from pellucid.testbed.train import PLANS, accuracies, rests_on
 
 FRESH_SEED = 4000  # pictures no card was measured on
-CLASSIFIERS = sorted(name for name, entry in ARCHITECTURES.items() if entry.kind == "classifier")
+SHIPPED = sorted(name for name, entry in ARCHITECTURES.items() if entry.ships)
+CLASSIFIERS = [name for name in SHIPPED if ARCHITECTURES[name].kind == "classifier"]
 BIASED = sorted(name for name in CLASSIFIERS if "shortcut" in PLANS[name].settings)
 
 
-@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+@pytest.fixture(scope="module", params=SHIPPED)
 def any_net(request: pytest.FixtureRequest) -> tuple[str, torch.nn.Module, Card]:
     return (request.param, *nets.load(request.param))
 
@@ -104,6 +105,22 @@ def test_a_vit_is_the_mean_over_nothing_but_its_class_token() -> None:
     assert seen[0].shape == (2, 4, 65, 65)
     torch.testing.assert_close(seen[0].sum(dim=-1), torch.ones(2, 4, 65))
     assert net.prefix_tokens == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("cnn", {"wing", "tail", "crest"}), ("cnn_background", {"land", "crest"}), ("dual", {"wing", "tail", "crest"})],
+)
+def test_a_card_says_what_the_answers_of_its_net_rest_on(name: str, first: set[str]) -> None:
+    net, card = nets.load(name)
+    again = rests_on(name, net, seed=901, count=40)
+    strongest = list(card.rests_on)[: len(first)]
+    assert set(strongest) == first == set(list(again)[: len(first)])
+    assert all(again[field] == pytest.approx(card.rests_on[field], rel=0.25) for field in strongest)
+
+
+def test_cards_of_nets_that_name_no_species_say_nothing_of_it() -> None:
+    assert all(not nets.card_of(name).rests_on for name in ("digits", "segmenter", "captioner"))
 
 
 def test_no_net_has_modules_that_work_in_place(any_net: tuple[str, torch.nn.Module, Card]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from time import process_time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,26 @@ def test_order_and_threads_do_not_matter(some: Scenes) -> None:
     with ThreadPoolExecutor(4) as pool:
         pieces = list(pool.map(lambda start: scenes(21, range(start, start + 30)).pixels, range(0, 120, 30)))
     assert np.array_equal(np.concatenate(pieces), some.pixels)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"task": "bib6"}, {"task": "body_tail12", "size": 128}, {"mode": "parts_missing"}, {"mode": "flock"},
+                 {"shortcut": "background", "strength": 0.95}], ids=str,
+)  # fmt: skip
+def test_ten_thousand_scenes_are_each_what_seed_and_number_say(settings: dict[str, Any]) -> None:
+    """All fields whatever is drawn beside them and in which order; pictures and masks of some from all over."""
+    whole = scenes(37, 10_000, **settings)
+    shuffled = np.random.default_rng(0).permutation(10_000)
+    again = scenes(37, shuffled, **settings)
+    for name, values in whole.fields.items():
+        assert np.array_equal(again.fields[name], values[shuffled]), name
+    some = [9_999, 0, 5_000, 7_777]
+    drawn = whole[some]
+    for at, index in enumerate(some):
+        alone = scenes(37, [index], **settings)
+        assert np.array_equal(alone.pixels[0], drawn.pixels[at])
+        assert np.array_equal(alone.parts[0], drawn.parts[at])
+        assert all(alone.fields[name][0] == values[index] for name, values in whole.fields.items())
 
 
 def test_other_seeds_and_indices_are_other_pictures(some: Scenes) -> None:

@@ -9,8 +9,9 @@ from torch.testing import assert_close
 from pellucid.engine import look
 from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.subject import wrap
-from pellucid.trust.attack import robustness_sr
+from pellucid.trust.attack import robustness_sr, robustness_sr_complement
 from tests.guests import unchanged
+from tests.nets import Twin
 from tests.oracles.nets import LinearPicture, pictures
 from tests.trust.linear import noise
 
@@ -33,6 +34,26 @@ def test_the_smallest_radius_is_the_margin_over_the_dual_norm_of_the_slopes(norm
     expected = torch.stack(radii, dim=-1)
     assert_close(torch.tensor(found.curves["map"]["radius"])[0], expected, rtol=5e-3, atol=0)
     assert_close(found.values["map"], expected.mean(dim=-1), rtol=5e-3, atol=0)
+
+
+def test_the_complement_attacks_all_but_the_pixels_named() -> None:
+    """Of a linear model by the closed form of the rest, and of any as what the reversed order names."""
+    network = LinearPicture(6, 8, classes=2)
+    model, inputs = wrap(network, input_size=(6, 8)), pictures(3, 6, 8)
+    evidence = look(model, inputs, None)
+    values = noise(evidence)
+    found = robustness_sr_complement(evidence, model, {"map": values}, parts=(0.25,), searches=13, steps=3)
+    with torch.no_grad():
+        outputs = network(inputs)
+    slope = (network.weight[0] - network.weight[1]).detach()
+    rest = torch.ones(3, 48).scatter_(1, values.flatten(1).topk(12).indices, 0).view(3, 1, 6, 8)
+    expected = (outputs[:, 0] - outputs[:, 1]).abs() / (slope * rest).flatten(1).norm(dim=1)
+    assert_close(found.values["map"], expected, rtol=5e-3, atol=0)
+    model = wrap(Twin(), input_size=(6, 8))
+    evidence = look(model, inputs, None)
+    rest_of = robustness_sr_complement(evidence, model, {"map": values}, parts=(0.25, 0.5))
+    reversed_order = robustness_sr(evidence, model, {"map": -values}, parts=(0.75, 0.5))
+    assert_close(rest_of.values["map"], reversed_order.values["map"])
 
 
 def test_pixels_that_decide_are_easier_to_attack_than_pixels_that_do_not() -> None:
@@ -87,3 +108,5 @@ def test_what_cannot_be_attacked_is_refused() -> None:
     box = wrap(lambda inputs: inputs.mean(dim=(2, 3)), input_size=(6, 8))
     with pytest.raises(MethodUnavailable, match="black box"):
         robustness_sr(look(box, pictures(1, 6, 8), 0), box, maps)
+    with pytest.raises(MethodUnavailable, match="robustness_sr_complement"):
+        robustness_sr_complement(look(box, pictures(1, 6, 8), 0), box, maps)

@@ -14,7 +14,7 @@ from pellucid.engine import Evidence, look
 from pellucid.engine.perturb import cells
 from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.subject import wrap
-from pellucid.trust.axioms import input_invariance, non_sensitivity, relative_difference, shifted
+from pellucid.trust.axioms import input_invariance, non_sensitivity, perturbation_axiom, relative_difference, shifted
 from pellucid.trust.subsets import faithfulness_estimate
 from pellucid.values import Class, Preprocess
 from tests.guests import unchanged
@@ -205,3 +205,43 @@ def test_maps_are_remade_by_the_shifted_network_on_the_shifted_pictures() -> Non
     assert_close(answers, evidence.output(), atol=1e-4, rtol=1e-5)
     assert_close(moved, torch.full_like(moved, 0.5), atol=1e-6, rtol=0)
     assert not found.values["map"].any()
+
+
+# -- less where there is less -----------------------------------------------------------------------------------------
+
+
+def test_what_a_linear_model_took_from_a_region_is_gone_when_the_region_is() -> None:
+    """Filled with zeros a cell contributes 0; the gradient stays as it was, and a map of what is dark gets more."""
+    evidence = looked()
+
+    def maps_of(inputs: Tensor) -> dict[str, Tensor]:
+        right = evidence.at(inputs).input_gradient() * inputs
+        return {
+            "right": right.sum(dim=1), "slopes": evidence.at(inputs).input_gradient().sum(dim=1),
+            "dark": (3 - inputs.abs()).clamp(min=0).sum(dim=1), "broken": right.sum(dim=1) * torch.nan,
+        }  # fmt: skip
+
+    def remake(*, inputs: Tensor, **_: object) -> dict[str, Tensor]:
+        return maps_of(inputs)
+
+    found = perturbation_axiom(evidence, maps_of(evidence.inputs), remake, grid=3, regions=2, fill="zero").values
+    assert found["right"].tolist() == [1.0] * 3
+    assert found["slopes"].tolist() == [0.5] * 3
+    assert found["dark"].tolist() == [0.0] * 3
+    assert found["broken"].isnan().all()
+
+
+def test_controls_that_ignore_the_picture_obey_no_axiom() -> None:
+    model, inputs = wrap(Twin(), input_size=(15, 22)), pictures(4, 15, 22)
+    heat = pl.attribute(model, inputs, "gradient_x_input", target=1)
+    (score,) = pl.evaluate(model, inputs, heat, "perturbation_axiom", grid=4)
+    assert score.centre == (0.5,) * 4 and all(0 <= value <= 1 for value in (*score.values, *score.random))
+    with pytest.raises(RequestError, match="at least 1"):
+        pl.evaluate(model, inputs, heat, "perturbation_axiom", regions=0)
+
+
+def test_a_target_that_nothing_holds_up_has_no_value() -> None:
+    model = wrap(Pixels(lambda inputs: inputs.sum(dim=(1, 2, 3)) * 0), input_size=(6, 8), activation="none")
+    heat = pl.attribute(model, pictures(2, 6, 8), "gradient", target=0)
+    (score,) = pl.evaluate(model, pictures(2, 6, 8), heat, "perturbation_axiom", grid=2)
+    assert torch.tensor(score.values).isnan().all() and any("none of its cells" in note for note in score.notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -99,3 +100,45 @@ def test_the_answer_repeats_with_its_seed_leaves_the_tail_alone_and_is_plain_jso
     )
     assert first.to_dict() == second.to_dict() and tail.weight.grad is None
     assert json.loads(json.dumps(first.to_dict()))["kind"] == "Completeness"
+
+
+def test_shapleys_kernel_finds_the_shares_of_games_with_pairs_and_holds_the_total() -> None:
+    """Of a game of single worths and pairs, a pair's worth is halved; ten players are more than all coalitions try."""
+    generator = torch.Generator().manual_seed(21)
+    alone, pairs = torch.randn(10, generator=generator).double(), torch.randn(10, 10, generator=generator).double()
+    pairs = (pairs + pairs.T).fill_diagonal_(0.0) / 5
+
+    def game(sets: Tensor) -> Tensor:
+        there = sets.double()
+        return 3 + there @ alone + ((there @ pairs) * there).sum(dim=1) / 2
+
+    expected = alone + pairs.sum(dim=1) / 2
+    found = shapley(game, 10, orders=60, estimator="kernel", seed=1)
+    # A coalition and its opposite cancel what pairs add: the line is exact, whatever is drawn.
+    torch.testing.assert_close(found.values.double(), expected, atol=1e-5, rtol=1e-5)
+    assert not found.exact and float(found.values.sum()) == pytest.approx(float(game(torch.ones(1, 10)) - 3), abs=1e-5)
+
+    def cubed(sets: Tensor) -> Tensor:
+        return game(sets) ** 3 / 50
+
+    exact = shapley(cubed, 10, exact_up_to=10)
+    rough = shapley(cubed, 10, orders=60, estimator="kernel", seed=1)
+    assert float(((rough.values - exact.values) / rough.error).abs().max()) < 5 and bool((rough.error > 0).all())
+
+
+@pytest.mark.untyped
+def test_another_estimator_is_refused_by_name() -> None:
+    features, labels, basis = world()
+    asked: dict[str, Any] = {"estimator": "lots"}
+    with pytest.raises(RequestError, match="estimator='lots'"):
+        concept_shap(features, labels, basis[:2], linear(basis[:4]), **asked)
+
+
+def test_more_than_eight_concepts_are_shared_out_by_the_kernel_at_the_published_width() -> None:
+    features, labels, basis = world(channels=16)
+    found = concept_shap(
+        features, labels, basis[:10], linear(basis[:4]), reader=Reader(500, steps=30, rate=0.01), orders=3,
+        estimator="kernel",
+    )  # fmt: skip
+    assert not found.exact and found.values[:4].min() > found.values[4:].max()
+    assert found.eta == pytest.approx(1.0, abs=0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,7 +34,8 @@ ASKED: Mapping[str, Mapping[str, Any]] = {
     "mu_fidelity": {"samples": 9}, "faithfulness_correlation": {"samples": 9},
     "sensitivity_n": {"samples": 3}, "faithfulness_estimate": {"grid": 3}, "non_sensitivity": {"grid": 3},
     "monotonicity_arya": {}, "monotonicity_nguyen": {"grid": 3, "samples": 2},
-    "robustness_sr": {"searches": 2, "steps": 2}, "completeness": {}, "coherency": {}, "adcc": {}, "arcc": {},
+    "robustness_sr": {"searches": 2, "steps": 2}, "robustness_sr_complement": {"searches": 2, "steps": 2},
+    "completeness": {}, "coherency": {}, "adcc": {}, "arcc": {},
 }  # fmt: skip
 
 
@@ -49,12 +51,26 @@ def test_a_measure_costs_what_it_declares(name: str) -> None:
     size = {"size": SIZE} if any("size" in _keywords(part) for part in (measure.cost, measure.shared)) else {}
     declared = 5 * measure.passes(**ASKED[name], **size) + measure.shared_passes(**ASKED[name], **size)
     assert evidence.passes.cost - before == declared
+    assert found.passes == declared or (measure.remakes and found.passes > declared)
     assert set(found.values) == set(asked.maps)
     for values in found.values.values():
         assert values.shape == (2,) and values.dtype == torch.float32
         inside = values[~values.isnan()]
         assert ((inside >= measure.range[0] - 1e-6) & (inside <= measure.range[1] + 1e-6)).all()
     assert found.unit and all(isinstance(curve, Mapping) for curve in found.curves.values())
+
+
+def test_a_score_says_what_it_took_how_much_of_it_is_there_and_what_was_drawn() -> None:
+    model, inputs = wrap(Twin(), input_size=SIZE), pictures(2, *SIZE)
+    heat = pl.attribute(model, inputs, "gradient", target=1)
+    asked = ["deletion", "max_sensitivity", "sparseness"]
+    curves, shaken, still = pl.evaluate(model, inputs, heat, asked, steps=4, samples=3, seed=5)
+    deletion = metrics()["deletion"]
+    assert curves.passes == 4 * deletion.passes(steps=4) + deletion.shared_passes(steps=4)
+    assert (curves.seed, curves.kept) == (5, 2) and (still.seed, still.passes) == (None, 0)
+    assert (shaken.seed, shaken.kept) == (5, 2) and shaken.passes >= 3 * 2  # a gradient is a forward and a backward
+    lost = replace(curves, values=(curves.values[0], float("nan")))
+    assert lost.kept == 1 and "1 of 2 pictures" in lost.fragment()
 
 
 @pytest.mark.parametrize("name", ASKED)

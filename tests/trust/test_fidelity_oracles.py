@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from pellucid.engine import look
 from pellucid.errors import RequestError
 from pellucid.trust.fidelity import infidelity
-from tests.oracles.nets import pictures
+from tests.oracles.nets import LinearPicture, pictures
 from tests.trust.linear import CLASS, linear, looked, noise, weight, worth
 
 
@@ -23,12 +23,16 @@ def falls(evidence: object, **asked: object) -> Tensor:
     return found.values["zeros"]
 
 
-@pytest.mark.parametrize("perturbation", ["square", "gaussian"])
+@pytest.mark.parametrize("perturbation", ["square", "superpixels", "gaussian", "noisy_baseline"])
 def test_the_right_map_misses_nothing(perturbation: str) -> None:
     evidence = looked()
+    if perturbation == "noisy_baseline":  # its change differs between colours, so here they weigh alike
+        network = evidence.model.module
+        assert isinstance(network, LinearPicture)
+        network.weight.data = network.weight.detach().mean(dim=1, keepdim=True).repeat(1, 3, 1, 1)
     slopes = weight(evidence).sum(dim=0).expand(3, -1, -1)
-    right = worth(evidence) if perturbation == "square" else slopes
-    asked = {"perturbation": perturbation, "scaling": "none"}
+    right = worth(evidence) if perturbation in ("square", "superpixels") else slopes
+    asked = {"perturbation": perturbation, "scaling": "none", "segments": 6}
     found = infidelity(evidence, {"right": right, "tripled": 3 * right}, **asked)  # type: ignore[arg-type]
     total = falls(evidence, **asked)
     assert (total > 0.1).all()
@@ -68,10 +72,10 @@ def test_one_set_of_changes_serves_all_maps_and_the_seed_draws_another() -> None
 def test_a_picture_is_measured_as_if_it_were_alone() -> None:
     together = looked()
     alone = look(linear(), pictures(3, 6, 8)[1:2], CLASS)
-    for perturbation in ("square", "gaussian"):
-        values = noise(together)
-        both = infidelity(together, {"map": values}, perturbation=perturbation, samples=9).values["map"][1:2]
-        one = infidelity(alone, {"map": values[1:2]}, perturbation=perturbation, samples=9).values["map"]
+    for perturbation in ("square", "superpixels", "gaussian", "noisy_baseline"):
+        values, asked = noise(together), {"perturbation": perturbation, "samples": 9, "segments": 6}
+        both = infidelity(together, {"map": values}, **asked).values["map"][1:2]  # type: ignore[arg-type]
+        one = infidelity(alone, {"map": values[1:2]}, **asked).values["map"]  # type: ignore[arg-type]
         assert_close(both, one, rtol=1e-4, atol=1e-5)
 
 

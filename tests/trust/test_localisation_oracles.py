@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from skimage.filters import threshold_otsu
 from torch import Tensor
 
 import pellucid as pl
@@ -17,7 +19,7 @@ from pellucid.results import Score, Truth
 from pellucid.subject import wrap
 from pellucid.testbed.truth import grown
 from pellucid.trust.ground import Ground
-from pellucid.trust.localisation import hits, overlaps
+from pellucid.trust.localisation import fixed_pixel, hits, overlaps
 from pellucid.trust.measured import CONTROLS
 from tests.guests import unchanged
 from tests.nets import Twin
@@ -32,10 +34,12 @@ TRUTH[1, 6:10, 0:6] = True  # 24 of 120 pixels
 AREA = (0.1, 0.2)
 
 
-def measured(values: Tensor, metric: str, truth: object = TRUTH, inputs: Tensor = INPUTS) -> Score:
+def measured(
+    values: Tensor, metric: str, truth: object = TRUTH, inputs: Tensor = INPUTS, **parameters: Any
+) -> Score:  # fmt: skip
     model = wrap(Twin(), input_size=SIZE)
     heat = replace(pl.attribute(model, inputs, "random", target=1), values=values)
-    return pl.evaluate(model, inputs, heat, metric, truth=truth)[0]
+    return pl.evaluate(model, inputs, heat, metric, truth=truth, **parameters)[0]
 
 
 @pytest.mark.parametrize("metric", ALL)
@@ -59,7 +63,7 @@ def test_a_pixel_beside_the_truth_hits_only_with_tolerance() -> None:
 
 
 def test_a_flat_map_overlaps_as_a_random_one_is_expected_to() -> None:
-    score = measured(torch.zeros(2, *SIZE), "mask_iou")
+    score = measured(torch.full((2, *SIZE), -2.0), "mask_iou")
     expected = tuple(area / (2 - area) for area in AREA)
     assert score.values == pytest.approx(expected) and score.random == pytest.approx(expected)
 
@@ -144,17 +148,84 @@ def test_masks_may_be_arrays_and_one_picture_needs_no_batch() -> None:
 
 
 @pytest.mark.parametrize("metric", ALL)
-def test_a_truth_that_is_missing_empty_or_of_another_size_is_refused(metric: str) -> None:
-    values, empty = TRUTH.float(), TRUTH.clone()
-    empty[1] = False
+def test_a_truth_that_is_missing_empty_everywhere_or_of_another_size_is_refused(metric: str) -> None:
+    values = TRUTH.float()
     with pytest.raises(RequestError, match="truth="):
         measured(values, metric, None)
-    with pytest.raises(RequestError, match="picture 1 is empty"):
-        measured(values, metric, empty)
+    with pytest.raises(RequestError, match="truth of every picture is empty"):
+        measured(values, metric, torch.zeros_like(TRUTH))
     with pytest.raises(ShapeError):
         measured(values, metric, TRUTH[:, :-1])
     with pytest.raises(RequestError, match="1 truths for 2 pictures"):
         measured(values, metric, Truth(TRUTH[0].numpy()))
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_a_map_of_zeros_points_nowhere_and_marks_nothing(metric: str) -> None:
+    assert measured(torch.zeros(2, *SIZE), metric).values == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_a_picture_whose_truth_is_empty_is_left_out_and_said(metric: str) -> None:
+    empty = TRUTH.clone()
+    empty[1] = False
+    score = measured(TRUTH.float(), metric, empty)
+    assert score.values[0] == 1.0 and math.isnan(score.values[1]) and math.isnan(score.random[1])
+    assert "picture 1 was left out: its truth is empty" in score.notes
+
+
+@pytest.mark.parametrize(
+    ("cut", "expected"), [("mean_std", 1.0), ("otsu", 1.0), (0.4, 1.0), (0.6, 0.5), (0.05, 0.5), ("area", 1.0)]
+)
+def test_a_cut_marks_what_is_above_it(cut: str | float, expected: float) -> None:
+    """Half of the truth at 1 and half at .5; as many pixels beside it at .1."""
+    values = torch.zeros(2, *SIZE)
+    values[0, 2:5, 3:5], values[0, 2:5, 5:7], values[0, 5:8, 3:7] = 1.0, 0.5, 0.1
+    values[1, 6:10, 0:3], values[1, 6:10, 3:6], values[1, 6:10, 6:12] = 1.0, 0.5, 0.1
+    assert measured(values, "mask_iou", cut=cut).values == pytest.approx((expected, expected))
+    assert measured(TRUTH.float(), "mask_iou", cut=cut).values == (1.0, 1.0)
+    assert measured(torch.zeros(2, *SIZE), "mask_iou", cut=cut).values == (0.0, 0.0)
+
+
+def test_otsu_parts_values_where_the_variance_between_them_is_largest() -> None:
+    values = torch.rand(2, *SIZE, generator=torch.Generator().manual_seed(4)) ** 4
+    for one, mask, found in zip(values, TRUTH, measured(values, "mask_iou", cut="otsu").values, strict=True):
+        parted = {float(cut): (one < cut, one >= cut) for cut in one.unique()[1:]}
+        best = max(parted, key=lambda cut: math.prod(float(side.sum()) for side in parted[cut])
+                   * float(one[parted[cut][0]].mean() - one[parted[cut][1]].mean()) ** 2)  # fmt: skip
+        marked = parted[best][1]
+        assert found == pytest.approx(float((marked & mask).sum() / (marked | mask).sum()))
+        assert int((marked ^ (one > threshold_otsu(one.numpy()))).sum()) <= 1  # theirs parts 256 bins
+
+
+def test_a_cut_that_there_is_not_is_refused() -> None:
+    for cut in ("best", 1.5):
+        with pytest.raises(RequestError, match="expected area, mean_std, otsu"):
+            measured(TRUTH.float(), "mask_iou", cut=cut)
+
+
+def test_the_difficult_pictures_are_those_of_small_objects_beside_others() -> None:
+    others = torch.zeros_like(TRUTH)
+    others[:, 0, 0] = True
+    large = TRUTH.clone()
+    large[0, :, :7] = True  # 70 of 120 pixels
+    score = measured(large.float(), "pointing_game", Ground(large, large, distractors=others), subset="difficult")
+    assert math.isnan(score.values[0]) and score.values[1] == 1.0
+    assert "picture 0 was left out: it is not among the difficult ones" in score.notes
+    alone = Ground(TRUTH, TRUTH, distractors=torch.zeros_like(TRUTH))
+    assert all(map(math.isnan, measured(TRUTH.float(), "pointing_game", alone, subset="difficult").values))
+    with pytest.raises(RequestError, match="needs to know the distractors"):
+        measured(TRUTH.float(), "pointing_game", subset="difficult")
+    with pytest.raises(RequestError, match="all or difficult"):
+        measured(TRUTH.float(), "pointing_game", subset="hard")
+
+
+def test_the_fixed_pixel_is_the_one_that_hits_most_often_elsewhere() -> None:
+    masks = torch.tensor([[[True, True, False]], [[True, False, False]], [[False, True, True]]])
+    # Without the first: one hit each, so a third of three pixels, of which it has two. Without the second: the middle,
+    # twice, which it has not. Without the third: the left, twice, which it has not.
+    assert fixed_pixel(masks).tolist() == pytest.approx([2 / 3, 0.0, 0.0])
+    assert math.isnan(float(fixed_pixel(masks[:1])[0]))
 
 
 def test_measuring_leaves_the_model_as_it_was() -> None:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
+from pellucid.engine import look
 from pellucid.errors import RequestError
-from pellucid.registry import find_metric
-from pellucid.trust.detection import auc, average_precision, box_iou, box_localisation
+from pellucid.registry import Metric, find_metric, metrics
+from pellucid.subject import wrap
+from pellucid.trust.detection import auc, average_precision, box_iou, box_thresholds
 from pellucid.trust.ground import Ground
 from pellucid.trust.mass import (
     background_mass,
-    boxed,
     distractor_mass,
     energy_pointing_game,
     inside_outside,
     relevance_mass,
     relevance_rank,
 )
-from pellucid.trust.measured import Measured
+from pellucid.trust.measured import Measured, scores_of
+from pellucid.values import Class
+from tests.nets import Twin
 
 HEIGHT, WIDTH = 9, 13
 
@@ -34,24 +39,35 @@ def ground(**more: object) -> Ground:
 
 
 TRUTH = ground()
-LOCALISING = (
-    "pointing_game", "mask_iou", "relevance_mass", "relevance_rank", "energy_pointing_game", "inside_outside",
-    "pixel_average_precision", "pixel_auc", "box_localisation",
-)  # fmt: skip
+SEEN = look(wrap(Twin(), input_size=(HEIGHT, WIDTH)), torch.zeros(2, 3, HEIGHT, WIDTH), [Class(1), Class(0)])
 
 
 def value(measured: Measured, at: int = 0) -> float:
     return float(measured.values["map"][at])
 
 
-def take(name: str, values: Tensor, truth: Ground = TRUTH) -> Measured:
-    return find_metric(name).function({"map": values}, truth)
+def take(name: str, values: Tensor, truth: Ground = TRUTH, **parameters: object) -> Measured:
+    function = find_metric(name).function
+    offered = {"evidence": SEEN, "remake": lambda targets: {"map": (0.0 if truth.rival is None else 1.0 * truth.rival)}}
+    seen = {name: given for name, given in offered.items() if name in inspect.signature(function).parameters}
+    return function(maps={"map": values}, truth=truth, **seen, **parameters)
 
 
-@pytest.mark.parametrize("name", LOCALISING)
-def test_the_truth_as_a_map_scores_one_on_every_measure_of_place(name: str) -> None:
-    assert take(name, TRUTH.exact.float()).values["map"].tolist() == [1.0, 1.0]
-    assert take(name, 1e-20 * TRUTH.exact.float()).values["map"].tolist() == pytest.approx([1.0, 1.0])
+@pytest.mark.parametrize(
+    "entry", [entry for entry in metrics().values() if entry.needs_truth], ids=lambda one: one.name
+)
+def test_the_truth_as_a_map_has_the_best_value_of_every_measure_that_knows_it(entry: Metric) -> None:
+    other = torch.zeros_like(TRUTH.exact)
+    other[:, -1, :3] = True
+    known = ground(
+        background=~TRUTH.exact & ~other, distractors=other, rival=other, rivals=(Class(2), Class(2)),
+        parts={"own": TRUTH.exact, "other": other},
+        effects={"own": torch.tensor([3.0, 2.0]), "other": torch.tensor([0.5, -1.0])},
+    )  # fmt: skip
+    best = entry.oracle(known).float() if entry.oracle else known.exact.float()
+    expected = pytest.approx([entry.range[1] if entry.better == "higher" else 0.0] * 2)
+    assert take(entry.name, best, known).values["map"].tolist() == expected
+    assert take(entry.name, 1e-20 * best, known).values["map"].tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -75,7 +91,7 @@ def test_negative_values_are_no_evidence_and_nothing_scores_nothing() -> None:
 
 def test_the_boxes_that_are_known_count_and_else_the_box_around_the_mask() -> None:
     known = ground(boxes=(((0, 0, 2, 3),), ()))
-    covered = boxed(known)
+    covered = known.boxed
     assert int(covered[0].sum()) == 6 and bool(covered[0, 2, 1]) and not bool(covered[0, 3, 1])
     assert torch.equal(covered[1], TRUTH.exact[1])  # a rectangle is its own box
     assert value(energy_pointing_game({"map": covered.float()}, known)) == 1.0
@@ -131,8 +147,56 @@ def test_the_rank_of_strength_counts_ties_with_their_share() -> None:
 def test_a_box_is_found_from_half_an_overlap_on() -> None:
     values = torch.zeros(2, HEIGHT, WIDTH)
     values[0, 2:5, 3:5] = 1.0  # half of the box
-    assert value(box_localisation({"map": values}, TRUTH)) == 1.0
+    assert value(take("box_localisation", values)) == 1.0
     values[0, 2:5, 4] = 0.1  # below the threshold: a quarter is left
-    assert value(box_localisation({"map": values}, TRUTH)) == 0.0
-    assert value(box_localisation({"map": values}, TRUTH, threshold=0.05)) == 1.0
+    assert value(take("box_localisation", values)) == 0.0
+    assert value(take("box_localisation", values, threshold=0.05)) == 1.0
     assert box_iou((0, 0, 4, 3), (2, 0, 6, 3)) == pytest.approx(1 / 3) and box_iou((0, 0, 1, 1), (1, 0, 2, 1)) == 0.0
+
+
+def test_a_box_counts_only_where_the_class_is_among_the_first() -> None:
+    """ILSVRC's rule by hand: the place of each picture's target in the model's ranking decides from which top on."""
+    ranking = SEEN.output().argsort(dim=-1, descending=True).tolist()
+    places = [row.index(label) for row, label in zip(ranking, (1, 0), strict=True)]
+    values = TRUTH.exact.float()
+    assert max(places) > 0
+    for top in range(1, len(ranking[0]) + 1):
+        found = take("box_localisation", values, top=top).values["map"].tolist()
+        assert found == [float(place < top) for place in places]
+        assert take("box_localisation", 1 - values, top=top).values["map"].tolist() == [0.0, 0.0]
+    with pytest.raises(RequestError, match=f"expected 1 to {len(ranking[0])}"):
+        take("box_localisation", values, top=0)
+
+
+def test_the_threshold_of_boxes_is_chosen_on_some_pictures_and_used_on_others() -> None:
+    """What surrounds the object stands at .4, so every level up to .4 draws the box too large."""
+    values = TRUTH.exact.float()
+    values[0, :, :8][values[0, :, :8] == 0] = 0.4
+    values[1, :, 6:][values[1, :, 6:] == 0] = 0.4
+    maps = {"map": values, "truth": TRUTH.exact.float()}
+    assert box_thresholds(maps, TRUTH, levels=(0.15, 0.3, 0.45, 0.6)) == {"map": 0.45, "truth": 0.15}
+    assert take("box_localisation", values).values["map"].tolist() == [0.0, 0.0]
+    chosen = {"map": box_thresholds(maps, TRUTH)["map"]}
+    assert take("box_localisation", values, threshold=chosen).values["map"].tolist() == [1.0, 1.0]
+    with pytest.raises(RequestError, match="threshold names another"):
+        take("box_localisation", values, threshold={"another": 0.5})
+    with pytest.raises(RequestError, match="levels is empty"):
+        box_thresholds(maps, TRUTH, levels=())
+
+
+@pytest.mark.parametrize(("k", "expected"), [(1, 1.0), (4, 1.0), (8, 0.5), (None, 4 / 12), (HEIGHT * WIDTH, 12 / 117)])
+def test_of_the_k_strongest_pixels_those_on_the_truth_count(k: int | None, expected: float) -> None:
+    values = torch.rand(2, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(3)) / 2
+    values[0, 2, 3:7], values[0, 8, 0:13] = 2.0, 1.0  # four inside before all, then thirteen outside
+    assert value(take("relevance_rank", values, k=k)) == pytest.approx(expected)
+
+
+def test_evidence_that_is_clipped_away_is_said() -> None:
+    values = torch.zeros(2, HEIGHT, WIDTH)
+    values[:, 2, 3], values[0, 0, 0] = 3.0, -1.0  # a quarter of the first map, nothing of the second
+    found = take("relevance_mass", values)
+    assert found.clipped["map"].tolist() == [0.25, 0.0]
+    (score,) = scores_of(find_metric("relevance_mass"), found)
+    assert "12.5% of this map's evidence is below 0 and was left out" in score.notes
+    (score,) = scores_of(find_metric("relevance_mass"), take("relevance_mass", values.abs()))
+    assert not any("below 0 and" in note for note in score.notes)

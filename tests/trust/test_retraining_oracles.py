@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from pellucid.registry import metrics
 from pellucid.trust.retraining import (
     FromScratch,
     GradCamAt,
+    IntegratedGradients,
+    SmoothGrad,
     Split,
     alignment,
     gradient_times_input,
@@ -129,6 +132,19 @@ def test_the_area_is_that_of_the_accuracies_over_the_levels() -> None:
     found = roar(*both(data, right_and_random), data, LINEAR, levels=(0.2, 0.6), seeds=(0,))
     whole, low, high = (found.row(map="right", level=level)["accuracy"] for level in (0.0, 0.2, 0.6))
     assert found.row(map="right")["area"] == pytest.approx((0.2 * (whole + low) / 2 + 0.4 * (low + high) / 2) / 0.6)
+
+
+def test_the_interval_over_seeds_is_students_and_there_is_none_of_one() -> None:
+    data = one_pixel(60)
+    found = roar(*both(data, right_and_random), data, WIDE, levels=(0.5,), seeds=(0, 1, 2))
+    each = np.array(found.row(map="control random", level=0.5)["each seed"])
+    detail = found.row(map="control random", level=0.5)
+    reach = 4.302653 * each.std(ddof=1) / 3**0.5  # of two degrees of freedom
+    assert detail["high over seeds"] - each.mean() == pytest.approx(reach, abs=1e-5)
+    row = found.row(map="control random")
+    assert row["low over seeds"] <= row["area"] <= row["high over seeds"]
+    alone = roar(*both(data, right_and_random), data, WIDE, levels=(0.5,), seeds=(0,))
+    assert "low over seeds" not in alone.rows[0]
 
 
 def test_the_same_seed_gives_the_same_table_and_another_one_another() -> None:
@@ -278,6 +294,31 @@ def test_a_linear_net_can_be_talked_into_any_gradient_where_nothing_is_but_not_i
         assert sound["misaligned"] == sound["aligned"] == pytest.approx(1.0) and sound["gap"] == pytest.approx(0.0)
 
 
+def test_the_average_precision_falls_where_the_gradient_is_talked_away() -> None:
+    data, masks, held = lit()
+    net = LINEAR(data.pictures, data.labels, seed=0)
+    found = alignment(net, data, masks, held, {"smoothgrad": SmoothGrad(2)}, Recipe(40, 0.05, batch=50), weights=(4.0,))
+    row = found.row(measure="precision")
+    assert row["aligned"] >= row["original"] > row["misaligned"] and row["low"] > 0.1
+
+
+def test_paths_and_noise_in_the_graph_give_what_is_known() -> None:
+    """A linear net has one gradient everywhere; of a curved one the parts sum to the rise from black."""
+    data, _, _ = lit()
+    net, shown, classes = LINEAR(data.pictures, data.labels, seed=0), data.pictures[:5], data.labels[:5]
+    assert_close(SmoothGrad(3, 0.4)(net, shown, classes), input_gradient(net, shown, classes))
+    assert_close(IntegratedGradients(2)(net, shown, classes), gradient_times_input(net, shown, classes))
+    curved, odd = PooledConv(), pictures(3, 13, 11)
+    asked = torch.tensor([1, 3, 0])
+    found = IntegratedGradients(200)(curved, odd, asked)
+    rise = (curved(odd) - curved(torch.zeros_like(odd))).gather(1, asked[:, None])[:, 0]
+    assert_close(found.sum(dim=(1, 2)), rise, atol=1e-3, rtol=1e-3)
+    model = pl.wrap(curved, input_size=(13, 11), activation="none")
+    theirs = pl.attribute(model, odd, "integrated_gradients", target=[Class(one) for one in asked.tolist()], steps=200)
+    assert_close(found.detach(), theirs.one_channel, atol=2e-3, rtol=1e-2)
+    assert found.requires_grad and SmoothGrad(2)(curved, odd, asked).requires_grad
+
+
 def test_a_weight_of_nothing_changes_nothing_but_what_training_does() -> None:
     data, masks, held = lit()
     net = WIDE(data.pictures, data.labels, seed=0)
@@ -285,7 +326,7 @@ def test_a_weight_of_nothing_changes_nothing_but_what_training_does() -> None:
         found = alignment(
             net, data, masks, held, {"gradient": input_gradient}, Recipe(10, 1e-3, batch=50), weights=(0.0,)
         )
-    for measure in ("mass", "rank", "pointing"):
+    for measure in ("mass", "rank", "precision", "pointing"):
         row = found.row(measure=measure)
         assert row["gap"] == 0.0 and row["aligned"] == row["plain"]
         assert row["plain"] == pytest.approx(row["original"], abs=0.05)

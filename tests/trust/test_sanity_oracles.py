@@ -17,10 +17,12 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.testing import assert_close
 
 import pellucid as pl
+from pellucid.engine import look
 from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.results import Score
 from pellucid.subject import VisionModel, wrap
-from pellucid.trust.likeness import histogram_entropy, rank_correlation, structure
+from pellucid.trust import sanity
+from pellucid.trust.likeness import LIKENESSES, histogram_entropy, rank_correlation, structure
 from pellucid.trust.sanity import model_randomisation, randomise
 from pellucid.values import Seed
 from tests.guests import unchanged
@@ -91,7 +93,8 @@ def counted() -> Iterator[list[nn.Module]]:
         handle.remove()
 
 
-def test_the_stops_go_from_the_last_layer_to_the_first() -> None:
+@pytest.mark.parametrize("mode", ["cascading", "independent"])
+def test_the_stops_go_from_the_last_layer_to_the_first(mode: str) -> None:
     seen: list[dict[str, Tensor]] = []
     model = twin()
     maps = {"gradient": pl.attribute(model, INPUTS, "gradient", target=1).one_channel}
@@ -101,7 +104,7 @@ def test_the_stops_go_from_the_last_layer_to_the_first() -> None:
         seen.append({name: value.clone() for name, value in model.module.named_parameters()})
         return maps
 
-    found = model_randomisation(model, maps, remake, depths=4)
+    found = model_randomisation(look(model, INPUTS, 1), model, maps, remake, depths=4, mode=mode)
     assert found.curves["gradient"]["layers"] == [1.0, 2.0, 3.0, 4.0]
     assert found.values["gradient"].tolist() == pytest.approx((1.0, 1.0))
     assert model.module is not None
@@ -109,7 +112,57 @@ def test_the_stops_go_from_the_last_layer_to_the_first() -> None:
     order = ["head", "norm", "second", "first"]
     for stop, weights in enumerate(seen, start=1):
         changed = {name.split(".")[0] for name in weights if not torch.equal(weights[name], learned[name])}
-        assert changed == set(order[:stop])
+        assert changed == set(order[:stop] if mode == "cascading" else order[stop - 1 : stop])
+
+
+@pytest.mark.parametrize("alike", LIKENESSES)
+def test_the_likeness_is_the_one_that_was_asked_for(alike: str) -> None:
+    model, heat = twin(), pl.attribute(twin(), INPUTS, "gradient_x_input", target=1)
+    (score,) = pl.evaluate(model, INPUTS, heat, "model_randomisation", depths=1, alike=alike)
+    *_, (_, network) = sanity.randomised(Twin(), 1, Seed(0))
+    after = pl.attribute(wrap(network, input_size=(12, 14)), INPUTS, "gradient_x_input", target=1)
+    expected = LIKENESSES[alike].measure(heat.one_channel, after.one_channel)
+    assert score.values == pytest.approx(expected.tolist(), abs=1e-5) and score.unit == LIKENESSES[alike].words
+    assert score.edge == pytest.approx((1.0, 1.0))
+    if alike == "ssim":
+        (same,) = pl.evaluate(model, INPUTS, heat, "structure_randomisation", depths=1)
+        assert same.values == score.values
+
+
+def test_several_draws_of_weights_are_averaged_and_their_means_spread() -> None:
+    score = randomised(twin(), INPUTS, "gradient", depths=2, draws=3)
+    assert score.curves is not None
+    draws = np.asarray(score.curves["draws"])
+    assert draws.shape == (3, 2) and len(set(draws[:, 0])) == 3
+    assert draws[0] == pytest.approx(randomised(twin(), INPUTS, "gradient", depths=2).values)
+    assert score.values == pytest.approx(draws.mean(axis=0)) and score.spread == pytest.approx(draws.std(axis=0))
+
+
+def test_smooth_maps_are_averages_over_noisy_pictures() -> None:
+    """Both maps are, the trained one's and the random one's, under the same noise; a linear model does not mind."""
+    model, heat = twin(), pl.attribute(twin(), INPUTS, "gradient_x_input", target=1)
+    (score,) = pl.evaluate(model, INPUTS, heat, "model_randomisation", depths=1, smooth=3, noise=0.2)
+    *_, (_, network) = sanity.randomised(Twin(), 1, Seed(0))
+    span = (INPUTS.amax(dim=(1, 2, 3)) - INPUTS.amin(dim=(1, 2, 3)))[:, None, None, None]
+    noisy = [
+        INPUTS + 0.2 * span * torch.randn(INPUTS.shape, generator=Seed(0).child("smooth", at).generator())
+        for at in range(3)
+    ]
+    before, after = (
+        torch.stack([pl.attribute(one, at, "gradient_x_input", target=1).one_channel for at in noisy]).mean(dim=0)
+        for one in (model, wrap(network, input_size=(12, 14)))
+    )
+    assert score.values == pytest.approx(rank_correlation(before, after).tolist(), abs=1e-5)
+    assert score.edge == pytest.approx((1.0, 1.0)) and max(abs(one) for one in score.random) < 4 / 167**0.5
+    flat = wrap(nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 14, 4)), input_size=(12, 14))
+    plain, smooth = (randomised(flat, INPUTS, "gradient", depths=1, smooth=count).values for count in (1, 2))
+    assert plain == pytest.approx(smooth, abs=1e-5)
+
+
+def test_walks_that_lead_nowhere_are_refused() -> None:
+    for wrong in ({"mode": "sideways"}, {"draws": 0}, {"smooth": 0}, {"noise": 0.0}, {"alike": "taste"}):
+        with pytest.raises(RequestError, match="expected"):
+            randomised(twin(), INPUTS, "gradient", **wrong)
 
 
 def test_the_controls_that_see_the_picture_stay_and_the_random_one_goes() -> None:
@@ -125,7 +178,8 @@ def test_the_last_stop_has_every_layer_made_random(depths: int, layers: list[flo
     similarity = np.asarray(score.curves["similarity"])
     assert len(similarity) == len(layers)
     assert similarity.mean(axis=0) == pytest.approx(score.values)
-    assert similarity.std(axis=0) == pytest.approx(score.spread, abs=1e-9)
+    assert similarity.std(axis=0) == pytest.approx(score.spread or (0.0, 0.0), abs=1e-9)
+    assert bool(score.spread) is (depths > 1)
 
 
 @pytest.mark.parametrize("kind", ["module", "in-place functional"])

@@ -12,7 +12,9 @@ import pellucid as pl
 from pellucid.engine import Evidence, look
 from pellucid.engine.token_drop import droppable_grid, fewest_tokens, token_answers
 from pellucid.errors import MethodUnavailable, RequestError
+from pellucid.registry import find_metric
 from pellucid.subject import wrap
+from pellucid.trust.erasure import negative_perturbation, pixel_perturbation, positive_perturbation
 from pellucid.trust.faithfulness import deletion, insertion, insertion_minus_deletion
 from pellucid.trust.tokens import token_labels
 from tests.guests import unchanged
@@ -78,6 +80,46 @@ def test_the_deletion_curve_drops_the_tokens_of_the_map_one_after_the_other(net:
     torch.testing.assert_close(curve, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(measured.values["map"], torch.trapezoid(expected, dx=1 / 12), atol=1e-5, rtol=1e-4)
     assert measured.fills == ("tokens dropped",) and "another question" in measured.notes[0]
+
+
+def test_perturbation_drops_tokens_from_either_end_of_the_order(net: TinyViT) -> None:
+    """Decisions kept and fractions of change, with the net written out on the tokens that stay."""
+    seen, parts = evidence(net), (0.0, 0.25, 0.5, 0.75)
+    order = torch.randperm(ROWS * COLUMNS, generator=torch.Generator().manual_seed(4))
+    worth = torch.empty(ROWS * COLUMNS)
+    worth[order] = torch.arange(ROWS * COLUMNS, 0, -1).float()
+    maps = {"map": worth[token_labels((12, 16), (ROWS, COLUMNS))].expand(2, -1, -1)}
+    with torch.no_grad():
+        whole = by_hand(net, seen.inputs, order.expand(2, -1))
+        after = {
+            metric: torch.stack([by_hand(net, seen.inputs, kept.expand(2, -1)) for kept in stays])
+            for metric, stays in {
+                positive_perturbation: [order[gone:] for gone in (0, 3, 6, 9)],
+                negative_perturbation: [order[: 12 - gone] for gone in (0, 3, 6, 9)],
+            }.items()
+        }
+    for metric, logits in after.items():
+        found = metric(seen, maps, parts=parts, mode="token_drop")
+        kept = (logits.argmax(dim=-1) == whole.argmax(dim=-1)).float()
+        torch.testing.assert_close(found.values["map"], torch.trapezoid(kept, torch.tensor(parts), dim=0) / 0.75)
+        assert found.fills == ("tokens dropped",) and "another question" in found.notes[0]
+    before, then = (logits.softmax(dim=-1)[..., 1] for logits in (whole, after[negative_perturbation]))
+    found = pixel_perturbation(seen, maps, parts=parts[1:], mode="token_drop")
+    expected = ((then[1:] - before).abs() / before).mean(dim=0)
+    torch.testing.assert_close(found.values["map"], expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("metric", ["pixel_perturbation", "positive_perturbation", "negative_perturbation"])
+def test_perturbation_by_tokens_costs_at_most_what_it_declares(net: TinyViT, metric: str) -> None:
+    seen = evidence(net)
+    before, entry = seen.passes.cost, find_metric(metric)
+    maps = {name: torch.rand(2, 12, 16, generator=torch.Generator().manual_seed(at)) for at, name in enumerate("ab")}
+    entry.function(seen, maps, mode="token_drop")
+    spent = seen.passes.cost - before
+    assert 0 < spent <= 2 * entry.passes(mode="token_drop") + entry.shared_passes(mode="token_drop")
+    assert entry.passes(mode="token_drop", fills=("black", "mean")) == entry.passes()
+    with pytest.raises(RequestError, match="expected pixels or token_drop"):
+        entry.function(seen, maps, mode="tokens")
 
 
 def test_insertion_begins_with_the_class_token_alone_and_ends_with_the_picture(net: TinyViT) -> None:

@@ -65,7 +65,7 @@ def smoothgrad(evidence: Evidence, *, samples: int = 50, noise: float = 0.15) ->
 
     noise: standard deviation of the added Gaussian, as part of the picture's own range (largest minus smallest value)
     """
-    return _moments(_noisy_gradients(evidence, samples, noise)).mean
+    return _noisy_gradients(evidence, samples, noise).mean
 
 
 @method(
@@ -81,7 +81,7 @@ def smoothgrad_squared(
 
     noise: standard deviation of the added Gaussian, as part of the picture's own range
     """
-    moments = _moments(_noisy_gradients(evidence, samples, noise))
+    moments = _noisy_gradients(evidence, samples, noise)
     return moments.mean.square() + moments.variance
 
 
@@ -91,7 +91,7 @@ def vargrad(evidence: Evidence, *, samples: int = 50, noise: float = 0.15) -> Fl
 
     noise: standard deviation of the added Gaussian, as part of the picture's own range
     """
-    return _moments(_noisy_gradients(evidence, samples, noise)).variance
+    return _noisy_gradients(evidence, samples, noise).variance
 
 
 def noisy_copies(evidence: Evidence, samples: int, noise: float) -> Iterator[Float[Tensor, "batch 3 height width"]]:
@@ -107,13 +107,17 @@ def noisy_copies(evidence: Evidence, samples: int, noise: float) -> Iterator[Flo
         yield inputs + sigma * pattern.to(inputs)
 
 
-def _noisy_gradients(evidence: Evidence, samples: int, noise: float) -> Iterator[Tensor]:
-    return evidence.gradients_at(noisy_copies(evidence, samples, noise))
-
-
 class _Moments(NamedTuple):
     mean: Tensor
     variance: Tensor
+
+
+def _noisy_gradients(evidence: Evidence, samples: int, noise: float) -> _Moments:
+    """What the three maps are made of: the same copies serve all that are asked for together."""
+    return evidence.remember(
+        ("noisy gradients", samples, noise),
+        lambda: _moments(evidence.gradients_at(noisy_copies(evidence, samples, noise))),
+    )
 
 
 def _moments(stream: Iterable[Tensor]) -> _Moments:

@@ -22,6 +22,7 @@ from pellucid.cli import (
     layers,
     methods,
     models,
+    neighbourhoods,
     pair,
     recipe,
     retrain,
@@ -54,6 +55,7 @@ app.command("bag")(bag.bag)
 app.command("clip")(clip.clip)
 app.command("causes")(causes.causes)
 app.command("tokens")(tokens.tokens)
+app.command("neighbourhoods")(neighbourhoods.neighbourhoods)
 app.command("traits")(traits.traits)
 app.command("interactions")(interactions.interactions)
 app.add_typer(agent.app, name="agent")

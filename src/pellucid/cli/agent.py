@@ -26,6 +26,7 @@ Turns = Annotated[int, typer.Option(min=1, help="Calls of tools that may be made
 Pictures = Annotated[int, typer.Option(min=20, help="How many pictures it is scanned with.")]
 SceneSeed = Annotated[int, typer.Option("--seed", min=2, help="Which scenes, or which crops; fresh ones follow it.")]
 Steps = Annotated[bool, typer.Option("--steps", help="Print every turn as it ends.")]
+Blind = Annotated[bool, typer.Option("--blind/--no-blind", help="Also where there is nothing to find.")]
 
 
 def unit(
@@ -35,8 +36,7 @@ def unit(
     pool: Annotated[str, typer.Option(help="Its answer to a picture: max or mean over the grid.")] = "max",
     policy: PolicyName = "scripted", journal: JournalPath = None, passes: Passes = 3000, turns: Turns = 30,
     pictures: Pictures = 300, seed: SceneSeed = 3000,
-    blind: Annotated[bool, typer.Option("--blind/--no-blind", help="Also where there is nothing to find.")] = True,
-    steps: Steps = False, as_json: Json = False,
+    blind: Blind = True, steps: Steps = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     """What a unit answers to, by experiments with changed pictures, and how far that can be relied on.
 
@@ -54,7 +54,8 @@ def unit(
 
 def bias(
     model: ModelSpec = "testbed:cnn_background", policy: PolicyName = "scripted", journal: JournalPath = None,
-    passes: Passes = 3000, turns: Turns = 60, seed: SceneSeed = 3000, steps: Steps = False, as_json: Json = False,
+    passes: Passes = 3000, turns: Turns = 60, seed: SceneSeed = 3000, blind: Blind = True, steps: Steps = False,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """What a model goes by and should not, or that nothing was found.
 
@@ -63,7 +64,7 @@ def bias(
     from pellucid.stories.agent import Task
     from pellucid.subject import load
 
-    _run(load(model), Task("bias", model, passes=passes, turns=turns, seed=seed), policy, journal, False, steps,
+    _run(load(model), Task("bias", model, passes=passes, turns=turns, seed=seed), policy, journal, blind, steps,
          as_json)  # fmt: skip
 
 

@@ -14,7 +14,10 @@ from pellucid.cli.options import Device, Explainers, Json, Model, print_json
 def benchmark(
     model: Model = "testbed:cnn",
     truth: Annotated[
-        str, typer.Option(metavar="WHERE", help="testbed, testbed:model, testbed:bib6, coco:DIR or folder:DIR.")
+        str,
+        typer.Option(
+            metavar="WHERE", help="testbed, testbed:model, testbed:pairs, testbed:bib6, coco:DIR or folder:DIR."
+        ),
     ] = "testbed",
     methods: Annotated[
         str, typer.Option(help="all, or names with commas between: these run whatever they cost.")

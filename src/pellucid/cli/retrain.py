@@ -1,4 +1,4 @@
-"""`pellucid retrain roar | kar | labels | alignment | simulatability | consistency`"""
+"""`pellucid retrain roar | kar | labels | alignment | simulatability | counterfactual | consistency`"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Levels = Annotated[str, typer.Option(help="Parts of the pixels, with commas betw
 Workers = Annotated[int, typer.Option(min=1, help="How many trainings at a time, one thread each.")]
 Out = Annotated[Path, typer.Option(help="Folder for the tables; the same command goes on there.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=2, help="Which scenes; everything random follows from it.")]
-OUT = Path("pellucid-retrain")
+OUT = Path("pellucid-retrain")  # RETRAINED of the story, which is not loaded before a command runs
 
 
 @app.command()
@@ -37,8 +37,8 @@ def roar(
 
     Example: pellucid retrain roar --methods gradient,layer_cam --levels 0.5 --out roar
     """
-    _run("roar", out, as_json, model=model, methods=_names(methods), pictures=pictures, held_out=held_out, steps=steps,
-         seeds=seeds, levels=_shares(levels), workers=workers, seed=seed)  # fmt: skip
+    _run("roar", out, as_json, model=model, methods=names_of(methods), pictures=pictures, held_out=held_out,
+         steps=steps, seeds=seeds, levels=shares_of(levels), workers=workers, seed=seed)  # fmt: skip
 
 
 @app.command()
@@ -52,8 +52,8 @@ def kar(
 
     Example: pellucid retrain kar --methods gradient,layer_cam --levels 0.3 --out kar
     """
-    _run("kar", out, as_json, model=model, methods=_names(methods), pictures=pictures, held_out=held_out, steps=steps,
-         seeds=seeds, levels=_shares(levels), workers=workers, seed=seed)  # fmt: skip
+    _run("kar", out, as_json, model=model, methods=names_of(methods), pictures=pictures, held_out=held_out,
+         steps=steps, seeds=seeds, levels=shares_of(levels), workers=workers, seed=seed)  # fmt: skip
 
 
 @app.command()
@@ -69,7 +69,7 @@ def labels(
 
     Example: pellucid retrain labels --methods gradient,layer_cam --out labels
     """
-    _run("labels", out, as_json, model=model, methods=_names(methods), pictures=pictures, held_out=held_out,
+    _run("labels", out, as_json, model=model, methods=names_of(methods), pictures=pictures, held_out=held_out,
          steps=steps, seeds=seeds, workers=workers, seed=seed)  # fmt: skip
 
 
@@ -77,7 +77,10 @@ def labels(
 @stopping(stays)
 def alignment(
     model: Model = "testbed:cnn", methods: Annotated[
-        str, typer.Option(help="gradient, gradient_x_input, grad_cam, with commas between.")
+        str,
+        typer.Option(
+            help="gradient, gradient_x_input, integrated_gradients, smoothgrad, grad_cam, with commas between."
+        ),
     ] = "gradient,grad_cam", out: Out = OUT, pictures: Pictures = 1000, held_out: HeldOut = 200, steps: Steps = 60,
     workers: Workers = 2, seed: SeedOption = 2, as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -85,7 +88,7 @@ def alignment(
 
     Example: pellucid retrain alignment --methods gradient --out alignment
     """
-    _run("alignment", out, as_json, model=model, methods=_names(methods), pictures=pictures, held_out=held_out,
+    _run("alignment", out, as_json, model=model, methods=names_of(methods), pictures=pictures, held_out=held_out,
          steps=steps, workers=workers, seed=seed)  # fmt: skip
 
 
@@ -100,8 +103,21 @@ def simulatability(
 
     Example: pellucid retrain simulatability --methods gradient,layer_cam --out students
     """
-    _run("simulatability", out, as_json, model=model, methods=_names(methods), pictures=pictures, held_out=held_out,
+    _run("simulatability", out, as_json, model=model, methods=names_of(methods), pictures=pictures, held_out=held_out,
          steps=steps, seeds=seeds, workers=workers, seed=seed)  # fmt: skip
+
+
+@app.command()
+@stopping(stays)
+def counterfactual(
+    model: Model = "testbed:cnn", methods: Methods = "gradient,layer_cam", out: Out = OUT, held_out: HeldOut = 200,
+    seed: SeedOption = 2, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Does a map tell whether the answer changes once a thing in the scene is drawn otherwise? Higher is better.
+
+    Example: pellucid retrain counterfactual --methods gradient,layer_cam,occlusion --out twins
+    """
+    _run("counterfactual", out, as_json, model=model, methods=names_of(methods), held_out=held_out, seed=seed)
 
 
 @app.command()
@@ -118,7 +134,7 @@ def consistency(
 
     Example: pellucid retrain consistency --methods gradient,layer_cam --out consistency
     """
-    _run("consistency", out, as_json, model=model, methods=_names(methods), pictures=pictures, held_out=held_out,
+    _run("consistency", out, as_json, model=model, methods=names_of(methods), pictures=pictures, held_out=held_out,
          steps=steps, folds=folds, grown=nets, workers=workers, seed=seed)  # fmt: skip
 
 
@@ -142,11 +158,13 @@ def _run(measure: str, out: Path, as_json: bool, **asked: Any) -> None:
     print(files[0])
 
 
-def _names(asked: str) -> tuple[str, ...]:
+def names_of(asked: str) -> tuple[str, ...]:
+    """Words with commas between."""
     return tuple(name.strip() for name in asked.split(",") if name.strip())
 
 
-def _shares(asked: str) -> tuple[float, ...]:
+def shares_of(asked: str) -> tuple[float, ...]:
+    """Numbers with commas between. Raises BadParameter."""
     try:
         return tuple(float(one) for one in asked.split(",") if one.strip())
     except ValueError as error:

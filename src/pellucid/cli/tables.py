@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from pellucid.canvas.words import number, tabular, title
+from pellucid.compute.bootstrap import Interval
 from pellucid.results.board_page import headline
 from pellucid.results.leaderboard import Leaderboard
+from pellucid.results.readings import in_words
 from pellucid.stories.alarm import Alarm
+from pellucid.stories.claiming import Claiming
 from pellucid.stories.interventions import PartProtocol
 from pellucid.stories.pointing import Pointing
 from pellucid.stories.telling import Telling
@@ -40,10 +43,7 @@ def pointing_table(result: Pointing) -> RenderableType:
 
 def telling_table(result: Telling) -> RenderableType:
     """What became of true and false sentences about scenes, each share with the interval that holds it with 95 %."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("")
-    for column in ("share", "95 %", "of"):
-        table.add_column(column, justify="right")
+    table = _table_of_shares()
     rows = {
         "captioner: verified sentences that are true": result.verified_true,
         "captioner: sentences that were verified": result.verified_share,
@@ -53,14 +53,40 @@ def telling_table(result: Telling) -> RenderableType:
         "liar: true sentences refuted": result.true_rejected,
         "liar: true sentences left unverifiable": result.true_unsure,
     }
-    for name, share in rows.items():
-        figures = ("", "none") if not share.count else (f"{share.mean:.3f}", f"{share.low:.3f} to {share.high:.3f}")
-        table.add_row(name, *figures, str(share.count))
+    _add_shares(table, rows)
     lead = (
         f"One sentence each about {result.scenes} fresh scenes (seed {result.seed}), checked by a witness that shares "
         f"no weight with the writer; {result.lied} of the liar's are false."
     )
     return Group(Text(lead), table)
+
+
+def claiming_table(result: Claiming) -> RenderableType:
+    """Which sentences about regions are true of scenes, by what they say, each share with its 95% interval."""
+    table = _table_of_shares()
+    _add_shares(table, {"true, of all that assert something of a region": result.true})
+    _add_shares(table, {f"  {name}": share for name, share in result.asserted.items()})
+    _add_shares(table, {f"true, of “not {name}”": share for name, share in result.denied.items()})
+    _add_shares(table, {"the answer is the species painted": result.named})
+    lead = (
+        f"What explanations of {result.scenes} fresh scenes (seed {result.seed}) say of regions, held against "
+        f"{result.model} on the same scenes painted with one thing otherwise."
+    )
+    return Group(Text(lead), table)
+
+
+def _table_of_shares() -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    for column in ("share", "95 %", "of"):
+        table.add_column(column, justify="right")
+    return table
+
+
+def _add_shares(table: Table, rows: Mapping[str, Interval]) -> None:
+    for name, share in rows.items():
+        figures = ("", "none") if not share.count else (f"{share.mean:.3f}", f"{share.low:.3f} to {share.high:.3f}")
+        table.add_row(name, *figures, str(share.count))
 
 
 _NAMES, _CELL = 42, 13  # characters that a competitor's name and cost take, and one measure
@@ -95,6 +121,8 @@ def board_table(board: Leaderboard, width: int) -> RenderableType:
         dear = ", ".join(f"{name} ({passes:.0f})" for name, passes, _ in board.left_out)
         said.append(f"Left out for their cost in passes, run when named: {dear}.")
     marks = "! does not clearly beat the best of the maps that know nothing, or fails a check"
+    if board.readings:
+        said.append(in_words(board.readings))
     alarms = [Text(alarm, style="bold red") for alarm in board.alarms]
     return Group(Text(" ".join(said)), *alarms, table, Text(marks, style="dim"))
 

@@ -40,7 +40,7 @@ def train(
     from pellucid.testbed.nets import ARCHITECTURES, WEIGHTS, known
     from pellucid.testbed.train import train as train_one
 
-    wanted = list(names or ARCHITECTURES)
+    wanted = list(names or (name for name, entry in ARCHITECTURES.items() if entry.ships))
     for name in wanted:
         known(name)
     cards = [train_one(name, seed, folder=out or WEIGHTS, steps=steps, pool=pool) for name in wanted]
@@ -221,6 +221,32 @@ def words(
     from pellucid.cli.tables import telling_table
 
     Console().print(telling_table(result))
+
+
+@app.command()
+@stopping(lambda: "Nothing is kept of it.")
+def claims(
+    model: Model = "testbed:cnn",
+    scenes: Annotated[int, typer.Option(min=1, help="How many fresh scenes.")] = 300,
+    seed: Seed = 3000,
+    as_json: Json = False,
+) -> None:
+    """Whether what explanations say of regions is true of the scene, which is painted anew instead of blurred.
+
+    Example: pellucid testbed claims --model testbed:vit --scenes 60
+    """
+    from pellucid.stories.claiming import claiming
+    from pellucid.subject import load
+
+    result = claiming(load(model), count=scenes, seed=seed)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    from rich.console import Console
+
+    from pellucid.cli.tables import claiming_table
+
+    Console().print(claiming_table(result))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`pellucid translate fit | words | sentences | map | cues | measure`: what a model's features hold, in words."""
+"""`pellucid translate fit | align-to-text | words | sentences | map | cues | measure`: what features hold, in words."""
 
 from __future__ import annotations
 
@@ -53,6 +53,40 @@ def fit(
         print_json({"file": str(place), "port": made.port.to_dict(), "controls": controls})
         return
     print(f"{place}: {made.port}\n{made.record.losses}\n{made.controls}")
+
+
+@app.command("align-to-text")
+def align_to_text(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the aligned model goes.")],
+    model: Model = "testbed:cnn",
+    captions: Annotated[
+        Path | None,
+        typer.Option(help="A .tsv or .csv of picture, sentence and, if known, class. Default: the testbed's captions."),
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="Whose texts are learned from: a dual encoder, or `words` for a sentence encoder.")
+    ] = "testbed:dual",
+    aim: Annotated[str, typer.Option(help="contrast (InfoNCE) or cosine.")] = "contrast",
+    weight: Annotated[float, typer.Option(min=0, help="Of the alignment against the cross entropy.")] = 1.0,
+    steps: Annotated[int, typer.Option(min=1, help="Updates of the model.")] = 300,
+    rate: Annotated[float, typer.Option(min=0, help="The highest learning rate; large trained nets want less.")] = 2e-3,
+    pictures: Annotated[int, typer.Option(min=50, help="Of the testbed, how many to learn from.")] = 2000,
+    seed: Seed = 0, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Train a copy of a classifier so that it can be asked in words (GPT4Image); aligned:FILE opens it as an encoder.
+
+    Example: pellucid translate align-to-text --model testbed:cnn --out cnn.aligned
+    """
+    from pellucid.language import align, translate
+    from pellucid.subject import load
+
+    corpus = translate.Corpus.opened(captions) if captions else translate.Corpus.of_scenes(count=pictures)
+    made = align.fit(load(model), corpus, encoder=encoder, aim=aim, weight=weight, steps=steps, rate=rate, seed=seed)
+    place, found = made.save(out), made.record.retrieval
+    if as_json:
+        print_json({"file": str(place), "retrieval": found.to_dict()})
+        return
+    print(f"{place}\n{found}")
 
 
 @app.command("words")

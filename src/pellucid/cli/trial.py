@@ -109,3 +109,31 @@ def descriptions(
     weights = None if model is None else importance_of(load(model), drawn)
     found = described(writer, drafted(drawn.tensor(), writer), seen, importance=weights)
     print_json(found.to_dict()) if as_json else print(found)
+
+
+@app.command("naming")
+def naming(
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method", help="cos_cubed, hard_wpmi, soft_wpmi, rank_reorder, milan; repeatable. Default: all."
+        ),
+    ] = None,
+    nets: Annotated[
+        list[str] | None, typer.Option("--net", help="Whose units: hues, mixed, logic, path; repeatable. Default: all.")
+    ] = None,
+    count: Annotated[int, typer.Option("--scenes", min=20, help="How many scenes units are named by.")] = 600,
+    scene_seeds: Annotated[
+        list[int] | None, typer.Option("--scene-seed", min=2, help="Which scenes; repeatable. Default: 1041 and 1042.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """How often names of planted units are right, with shuffled responses and words by lot beside.
+
+    Example: pellucid trial naming --method cos_cubed --method milan
+    """
+    from pellucid.language.naming_trial import METHODS, NETS, SCENE_SEEDS, trial
+
+    found = trial(scene_seeds or SCENE_SEEDS, methods=methods or METHODS, nets=nets or NETS, count=count, seed=seed)
+    print_json(found.to_dict()) if as_json else print(found)

@@ -47,6 +47,35 @@ def interval(values: Values, seed: int = 0) -> Interval:
     return Interval(float(held.mean()), float(low), float(high), len(held))
 
 
+def class_mean(values: Values, classes: Sequence[Hashable]) -> float:
+    """The mean over classes of the mean over the items of each, so that a class of many items counts as one of few.
+
+    Items without a value are left out; NaN where none has one.
+    """
+    held: dict[Hashable, list[float]] = {}
+    for value, name in zip(np.asarray(values, dtype=np.float64).tolist(), classes, strict=True):
+        if np.isfinite(value):
+            held.setdefault(name, []).append(value)
+    return float(np.mean([np.mean(each) for each in held.values()])) if held else float("nan")
+
+
+def standard_error(values: Values) -> float:
+    """Of the mean of the values that are numbers; NaN of fewer than two."""
+    held = np.asarray(values, dtype=np.float64)
+    held = held[np.isfinite(held)]
+    return float(held.std(ddof=1) / len(held) ** 0.5) if len(held) > 1 else float("nan")
+
+
+def over_repeats(values: Values) -> Interval:
+    """The mean of a few repeats with Student's interval, which resampling so few would make too narrow; NaN of one."""
+    from scipy.stats import t  # few who resample need it
+
+    held = np.asarray(values, dtype=np.float64)
+    reach = standard_error(held) * float(t.ppf(0.5 + _LEVEL / 2, max(len(held) - 1, 1)))
+    mean = float(held.mean()) if len(held) else float("nan")
+    return Interval(mean, mean - reach, mean + reach, len(held))
+
+
 def ratio(parts: Values, wholes: Values, seed: int = 0) -> Interval:
     """The sum of `parts` over the sum of `wholes`, with its percentile bootstrap interval over items drawn together.
 

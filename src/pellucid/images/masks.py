@@ -68,6 +68,12 @@ def dilate(mask: Tensor | ArrayLike, pixels: int = 1, *, diagonal: bool = True) 
     return ndimage.binary_dilation(array, structure=_SQUARE if diagonal else _PLUS, iterations=pixels)
 
 
+def near(mask: Tensor | ArrayLike, pixels: float) -> Bool[np.ndarray, "height width"]:
+    """Where the mask is less than `pixels` away, from centre to centre of pixels; nowhere for an empty mask."""
+    array = _boolean(mask)
+    return array if not array.any() else array | (np.asarray(ndimage.distance_transform_edt(~array)) < pixels)
+
+
 def encode(mask: Tensor | ArrayLike) -> dict[str, list[int]]:
     """The mask as run lengths: `size` [height, width] and `counts`, zeros first, column by column, as COCO has it."""
     array = _boolean(mask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,12 +13,13 @@ from torch import Tensor
 
 from pellucid.errors import RequestError
 from pellucid.language import check
-from pellucid.language.characteristics import Pair, Profile, Read, pairs, profiles
+from pellucid.language.characteristics import Pair, Profile, Read, beside_chance, pairs, profiles
 from pellucid.language.probes import Probe
 from pellucid.language.readings import Reader, Reading
 from pellucid.language.retouching import CHARACTERISTICS, SHIPPED, Levels
 from pellucid.registry import claim_test
-from pellucid.results import Claim
+from pellucid.results import Beside, Claim
+from pellucid.results.beside import all_beaten
 from pellucid.subject import VisionModel
 
 _SAME = 0.02  # shares this close are the same on another machine
@@ -32,15 +34,27 @@ class Characterised:
 
     claims: one sentence for each reading
     pairs:  readings whose strongest patches look alike, and which go by the same or by something else
+    seed:   of what stands beside it
     """
 
     profiles: tuple[Profile, ...]
     claims: tuple[Claim, ...]
     pairs: tuple[Pair, ...]
+    seed: int = 0
     notes: tuple[str, ...] = (LEVELS_DECIDE,)
 
+    @cached_property
+    def beside(self) -> tuple[Beside, ...]:
+        """What is important, beside what would be where nothing is, and what it costs, beside what else does."""
+        return beside_chance(self.profiles, seed=self.seed)
+
+    @property
+    def beats_controls(self) -> bool:
+        return all_beaten(self.beside)
+
     def __str__(self) -> str:
-        return "\n".join([*(one.text for one in self.claims), *map(str, self.pairs), *self.notes])
+        lines = [*(one.text for one in self.claims), *map(str, self.pairs), *map(str, self.beside), *self.notes]
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -48,7 +62,9 @@ class Characterised:
                 {**profile.to_dict(), "verdict": claim.verdict, "claim": claim.to_dict()}
                 for profile, claim in zip(self.profiles, self.claims, strict=True)
             ],
-            "pairs": [asdict(one) for one in self.pairs], "notes": list(self.notes),
+            "pairs": [asdict(one) for one in self.pairs],
+            "beside": [one.to_dict() for one in self.beside], "beats_controls": self.beats_controls,
+            "notes": list(self.notes),
         }  # fmt: skip
 
 
@@ -83,7 +99,7 @@ def characterise(
     rows, columns = reader(_inputs(model, pictures[:1])).shape[-2:]
     claims = tuple(_claim(one, reading, shown, levels, seed) for one, reading in zip(found, readings, strict=True))
     placed = [one for one, reading in zip(found, readings, strict=True) if reading.kind != "class"]
-    return Characterised(found, claims, pairs(placed, pictures, (rows, columns)))
+    return Characterised(found, claims, pairs(placed, pictures, (rows, columns)), seed)
 
 
 @claim_test("characteristics")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
 from typing import Any
@@ -24,6 +24,7 @@ from pellucid.compute.bootstrap import holm
 from pellucid.errors import RequestError
 from pellucid.language.experiments import sign_flip_p
 from pellucid.language.retouching import CHARACTERISTICS, SHIPPED, SIGNS, Levels, at_random, retouched, undefined
+from pellucid.results.beside import Beside
 from pellucid.values import Seed
 
 MOST_P, SHARE, LEAST = 0.05, 0.5, 0.05
@@ -123,6 +124,12 @@ class Profile:
     def text(self) -> str:
         """The sentence, with its figures."""
         return sentence(self.name, self.importance, self.important(), silent=self.silent, pictures=len(self.answer))
+
+    def dealt(self, seed: Seed) -> Profile:
+        """The same with each change and the random one of its size dealt by lot: there is nothing left to find."""
+        swap = np.random.default_rng(int(seed)).random(self.local.shape) < 0.5
+        local, random = np.where(swap, self.random, self.local), np.where(swap, self.local, self.random)
+        return replace(self, local=local, random=random)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -255,6 +262,31 @@ def sentence(
 def _percent(share: float) -> str:
     """A loss; one so small that only its sign would be told is none."""
     return percent(0.0 if abs(share) < 0.005 else share)
+
+
+# -- beside it ---------------------------------------------------------------------------------------------------------
+
+
+def beside_chance(found: Sequence[Profile], *, draws: int = 3, seed: int = 0) -> tuple[Beside, Beside]:
+    """How many characteristics are important where there are none, and whether others would cost as much.
+
+    draws: of which change is the random one
+    """
+    own = Seed(seed)
+    named = [[one.importance[name] for name in one.important()] for one in found]
+    others = [[each.share for each in one.importance.values() if each.share == each.share] for one in found]
+    dealt = [len(one.dealt(own.child("dealt", draw, one.name)).important()) for one in found for draw in range(draws)]
+    mean = lambda values: float(np.mean(values)) if len(values) else 0.0
+    lost = mean([mean([each.share for each in several]) for several in named])
+    return (
+        Beside("Characteristics important to a reading", mean([len(several) for several in named]),
+               {"with changes and random ones dealt by lot": mean(dealt)}, unit="of 5"),
+        Beside("Of its answer they cost", lost, {
+            "random changes of their size": mean([mean([each.by_chance for each in several]) for several in named]),
+            "as many characteristics by lot": mean([mean(shares) if several else 0.0
+                                                    for several, shares in zip(named, others, strict=True)]),
+        }),
+    )  # fmt: skip
 
 
 # -- two that look alike, or act alike --------------------------------------------------------------------------------

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid import hooks
+from pellucid.canvas.words import listed
 from pellucid.compute.bootstrap import holm
 from pellucid.errors import ModelError, ShapeError
 from pellucid.language.class_tokens import TokenHead
 from pellucid.language.pursuit import shuffled_numbers
 from pellucid.language.residual import grid_of, picture_tower, writing
 from pellucid.language.towers import Tower, read_tower
+from pellucid.results import Beside
 from pellucid.subject import VisionModel
 from pellucid.values import Seed
 
@@ -66,6 +68,8 @@ class BlockInClasses:
     patches:   at the patches
     inside, beside: at patches on the object and at the others; NaN where no objects are marked
     p:         chance of a gap as large with objects put anywhere, corrected for all blocks; NaN without objects
+    otherwise, shuffled: at the class token, or at the patches where there is none: how well other classes can be told,
+               and this one where the numbers of each token stand in another order
     """
 
     block: int
@@ -74,8 +78,17 @@ class BlockInClasses:
     inside: float
     beside: float
     p: float
+    otherwise: float
+    shuffled: float
     attention: Part
     mlp: Part
+
+    @property
+    def controls(self) -> Beside:
+        """What the head reads there, beside what it would read without cause."""
+        own = self.patches if self.read != self.read else self.read
+        others = {"of other classes": self.otherwise, "with shuffled tokens": self.shuffled}
+        return Beside(f"How well the class can be told after block {self.block}", own, others, unit="of 1")
 
 
 @dataclass(frozen=True)
@@ -97,15 +110,24 @@ class ClassSpace:
         """The mean over all classes of 1 - rank / classes."""
         return (self.classes + 1) / (2 * self.classes)
 
+    @property
+    def beats_controls(self) -> bool:
+        """Whether the class can be told after the last block; before it, it need not be."""
+        return self.blocks[-1].controls.beats
+
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "chance": self.chance}
+        beside = [block.controls.to_dict() for block in self.blocks]
+        return {**asdict(self), "chance": self.chance, "beside": beside, "beats_controls": self.beats_controls}
 
     def __str__(self) -> str:
         lead = (
             f"{self.model}, {self.pictures} pictures, {self.classes} classes. How well the class can be told after "
             f"each block: 1 where it comes first, {self.chance:.2f} by chance."
         )
-        return "\n".join([lead, *(line for block in self.blocks for line in _told(block))])
+        unread = [str(block.block) for block in self.blocks[:-1] if not block.controls.beats]
+        early = [f"After block {listed(unread)} it is no better than its controls."] if unread else []
+        told = (line for block in self.blocks for line in _told(block))
+        return "\n".join([lead, *told, str(self.blocks[-1].controls), *early])
 
 
 def class_space(
@@ -127,7 +149,7 @@ def class_space(
     network, seed = picture_tower(model), seed if isinstance(seed, Seed) else Seed(seed)
     with hooks.guest(network), torch.no_grad():
         space = _Space(model, read_tower(network), labels.to(model.device))
-        found = [space.read(some, at) for at, some in _batches(inputs.to(model.device, model.dtype), batch)]
+        found = [space.read(some, at, seed) for at, some in _batches(inputs.to(model.device, model.dtype), batch)]
         values = space.values(seed)
     whole = [{name: torch.cat([one[place][name] for one in found]) for name in entry}
              for place, entry in enumerate(found[0])]  # fmt: skip
@@ -142,8 +164,8 @@ def class_space(
     blocks = tuple(
         BlockInClasses(
             place, float(entry["read"].mean()), float(entry["patches"].mean()), gap[0], gap[1],
-            corrected.get(place, float("nan")), _part("attention", entry, values[place, "attention"]),
-            _part("mlp", entry, values[place, "mlp"]),
+            corrected.get(place, float("nan")), float(entry["otherwise"].mean()), float(entry["shuffled"].mean()),
+            _part("attention", entry, values[place, "attention"]), _part("mlp", entry, values[place, "mlp"]),
         )
         for place, (entry, gap) in enumerate(zip(whole, gaps, strict=True))
     )  # fmt: skip
@@ -166,11 +188,12 @@ class _Space:
         ]  # of each class and each value of a part [classes key]
         self.directions = directions
 
-    def read(self, pictures: Tensor, at: slice) -> list[dict[str, Tensor]]:
+    def read(self, pictures: Tensor, at: slice, seed: Seed) -> list[dict[str, Tensor]]:
         """For every block, figures by picture [picture ...]."""
         labels, prefix, found = self.labels[at], self.tower.prefix, list[dict[str, Tensor]]()
         stream = self.tower.begin(pictures)
         first = self.says(stream)
+        generator = seed.child("shuffled tokens", at.start).generator()
         for one, likes in zip(writing(self.tower, stream), self.likes, strict=True):
             entry: dict[str, Tensor] = {}
             middle = stream + one.attention
@@ -185,7 +208,12 @@ class _Space:
             stream = middle + one.mlp
             ranks = _identified(first, labels)
             entry["patches"] = ranks[:, prefix:]
-            entry["read"] = ranks[:, 0] if self.says.reads(1 + prefix)[0] else torch.full_like(ranks[:, 0], torch.nan)
+            class_token = self.says.reads(1 + prefix)[0]
+            entry["read"] = ranks[:, 0] if class_token else torch.full_like(ranks[:, 0], torch.nan)
+            where = slice(1) if class_token else slice(prefix, None)
+            mixed = shuffled_numbers(stream[:, where].flatten(0, 1), generator).view_as(stream[:, where])
+            entry["shuffled"] = _identified(self.says(mixed), labels)
+            entry["otherwise"] = self._otherwise(first[:, where], labels)
             found.append(entry)
         answer = self.model.network
         assert isinstance(answer, nn.Module)
@@ -194,6 +222,11 @@ class _Space:
         for entry in found[:-1]:
             entry["error"] = torch.zeros(len(pictures))
         return found
+
+    def _otherwise(self, said: Said, labels: Int64[Tensor, "picture"]) -> Float[Tensor, "picture token"]:
+        """As `_identified`, of other classes: the mean over up to eight of them."""
+        others = [_identified(said, (labels + step) % self.classes) for step in _steps(self.classes)]
+        return torch.stack(others).mean(dim=0) if others else torch.full_like(said[..., 0], torch.nan)
 
     def values(self, seed: Seed) -> dict[tuple[int, str], tuple[float, float, float]]:
         """Of every part the cosine of classes with their best values, the shuffled one, and the corrected p value."""
@@ -252,9 +285,13 @@ def _keyed(
     meant = torch.zeros_like(likes, dtype=torch.bool)
     meant.scatter_(1, likes.topk(min(_VALUES, likes.shape[1]), dim=1).indices, True)
     hit = lambda of: (active & meant[of][:, None]).any(dim=2).double().mean(dim=1)
-    others = [hit((labels + step) % classes) for step in range(1, min(_OTHERS, classes - 1) + 1)]
+    others = [hit((labels + step) % classes) for step in _steps(classes)]
     otherwise = torch.stack(others).mean(dim=0) if others else torch.full((len(keys),), torch.nan)
     return {f"{name} keyed": hit(labels), f"{name} keyed_otherwise": otherwise}
+
+
+def _steps(classes: int) -> range:
+    return range(1, min(_OTHERS, classes - 1) + 1)
 
 
 def _part(name: str, entry: Mapping[str, Tensor], values: tuple[float, float, float]) -> Part:

@@ -54,13 +54,20 @@ class Kept:
     least: float
     any: float
 
+    @property
+    def beats(self) -> bool:
+        """Whether the patches that speak for the class keep it better than as many by lot."""
+        return self.most > self.any
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "beats": self.beats}
 
     def __str__(self) -> str:
+        verdict = "" if self.beats else " Those that speak for it are no better than any."
         return (
             f"With {self.share:.0%} of the patches the class has {self.most:.0%} where those stay that speak for it "
             f"most, {self.least:.0%} where those that do least, {self.any:.0%} by lot; {self.whole:.0%} with all."
+            f"{verdict}"
         )
 
 

@@ -17,6 +17,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pellucid.errors import RequestError
+from pellucid.language.descriptors import Encode
+from pellucid.language.word_controls import drawn_words
 from pellucid.values import Seed
 
 WEIGHTS = tuple(step / 4 for step in range(161))  # of the class name: 0 to 40
@@ -103,14 +105,18 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            **vars(self), "curve": dict(self.curve), "random_curve": dict(self.random_curve),
-            "meaning_helps": self.meaning_helps, "adds_to_names": self.adds_to_names,
-            "beats_controls": self.beats_controls,
+            **vars(self), "best_weight": self.best_weight if self.adds_to_names else None, "curve": dict(self.curve),
+            "random_curve": dict(self.random_curve), "meaning_helps": self.meaning_helps,
+            "adds_to_names": self.adds_to_names, "beats_controls": self.beats_controls,
         }  # fmt: skip
 
     def __str__(self) -> str:
         listed = "" if self.assigned is None else f", those of the list {self.assigned:.1%}"
-        said = "What they mean helps" if self.meaning_helps else "Ensembling only: what they mean makes no difference"
+        said = (
+            "What they mean helps" if self.meaning_helps
+            else "What they mean helps, but the list does no worse: choosing adds nothing" if self.p_value < _LEVEL
+            else "Ensembling only: what they mean makes no difference"
+        )  # fmt: skip
         beside = (
             f"beside the name (weight {self.best_weight:g}) {self.curve[self.best_weight]:.1%}"
             if self.adds_to_names else "beside the name they add nothing"
@@ -144,8 +150,8 @@ def ensembling_control(
     names, descriptions: embeddings of length 1; descriptions hold no class name
     selection:   pictures and labels to choose by; held_out: to measure on. No picture may be in both
     assigned:    numbers of the descriptions that a list gives each class
-    meaningless: embeddings of as many random strings, one set per draw; None turns the pool round at random, which
-                 keeps the angles within it
+    meaningless: embeddings of as many random strings, one set per draw (`random_pools` makes them); None turns the pool
+                 round at random, which keeps the angles within it
     draws:       of random choices, and of pools turned round
 
     Raises RequestError where a picture is in both sets.
@@ -181,6 +187,20 @@ def ensembling_control(
         name_only, alone, float(at_random.mean()), float(nothing.mean()), float(np.quantile(nothing, 0.95)), listed,
         curve, mean_curve, best if curve[best] > name_only else float("inf"), max(chance),
     )  # fmt: skip
+
+
+def random_pools(
+    descriptions: Sequence[str], words: Sequence[str], encode: Encode, *, draws: int = 40, seed: int = 0
+) -> list[Float[Tensor, "description dim"]]:
+    """Pools that mean nothing, for `ensembling_control(meaningless=...)`: as many random words as each description has.
+
+    words: what is drawn from. Those that are one token to the encoder make strings of as many tokens
+
+    Roth et al., Waffling around for Performance, ICCV 2023, draw such strings.
+    """
+    known, own = sorted(set(words)), Seed(seed)
+    generators = [own.child("random pools", draw).generator() for draw in range(draws)]
+    return [encode([drawn_words(text, known, one) for text in descriptions]) for one in generators]
 
 
 def _by(

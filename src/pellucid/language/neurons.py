@@ -127,10 +127,17 @@ def name_units(
     shares = {"units": _share(found)}
     if controls:
         rng = np.random.default_rng(seed)
-        shuffled, by_lot = (np.stack([rng.permutation(one) for one in array.T], axis=1) for array in (given, likeness))
+        shuffled, by_lot = dealt_out(given, rng), dealt_out(likeness, rng)
         shares["shuffled responses"] = _share(_named(shuffled, likeness, pool, asked, method, candidates, seed))
         shares["random words"] = _share(_named(given, by_lot, pool, asked, method, candidates, seed))
     return Naming(tuple(found), method, pool.source, len(given), shares)
+
+
+def dealt_out(
+    columns: Float[np.ndarray, "picture column"], rng: np.random.Generator
+) -> Float[np.ndarray, "picture column"]:
+    """Each column's values dealt to the pictures by lot, on its own."""
+    return np.stack([rng.permutation(one) for one in columns.T], axis=1)
 
 
 def _share(found: Sequence[UnitName]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -94,16 +94,24 @@ def responses(
     batch: int = 64,
 ) -> Float[np.ndarray, "picture unit"]:  # fmt: skip
     """What every unit of a layer answers to every picture: its `mean` or `max` over the grid."""
+    if pool not in ("mean", "max"):
+        raise RequestError(f"pool={pool!r}; expected mean or max.")
+    pooled = [
+        grid.mean(dim=(2, 3)) if pool == "mean" else grid.amax(dim=(2, 3))
+        for grid in grids(model, inputs, layer, batch)
+    ]
+    return torch.cat(pooled).double().cpu().numpy()
+
+
+def grids(
+    model: VisionModel, inputs: Float[Tensor, "picture channel height width"], layer: str, batch: int = 64
+) -> Iterator[Float[Tensor, "picture unit h w"]]:
+    """The same before it is pooled, some pictures at a time."""
     from pellucid.engine import look
     from pellucid.values import Activation
 
-    if pool not in ("mean", "max"):
-        raise RequestError(f"pool={pool!r}; expected mean or max.")
-    found: list[Tensor] = []
     for block in inputs.split(batch):
-        grid = look(model, block, 0, needs=[Activation], layers=[layer]).activation(layer)
-        found.append(grid.mean(dim=(2, 3)) if pool == "mean" else grid.amax(dim=(2, 3)))
-    return torch.cat(found).double().cpu().numpy()
+        yield look(model, block, 0, needs=[Activation], layers=[layer]).activation(layer)
 
 
 @lru_cache(maxsize=1)

@@ -106,12 +106,14 @@ class Rationales:
     """Answers and reasons of one model, graded, with their controls.
 
     blind:    how often a reader gets the answer from another picture's reason
+    random:   how often from the reason with a word by lot for each thing that it states
     guessing: how often the commonest answer to the question is right
     """
 
     model: str
     graded: tuple[Graded, ...]
     blind: Interval
+    random: Interval
     guessing: float
 
     def table(self) -> dict[str, dict[str, int]]:
@@ -135,6 +137,7 @@ class Rationales:
             "statements refuted": wilson(sum(one.refuted for one in self.graded), stated),
             "answer follows from the reason": self._share([one.read == one.explained.answer for one in self.graded]),
             "answer follows from another picture's reason": self.blind,
+            "answer follows from as many random words": self.random,
             "goes along with the cited evidence": self._share(followed),
             "stays with what is beside": self._share(stayed),
         }
@@ -146,8 +149,8 @@ class Rationales:
 
     @property
     def beats_controls(self) -> bool:
-        """Whether the answer follows more often from its reason than from another picture's, by more than chance."""
-        return self.shares["answer follows from the reason"].low > self.blind.high
+        """Whether the answer follows from its reason more often than from others, by more than chance."""
+        return self.shares["answer follows from the reason"].low > max(self.blind.high, self.random.high)
 
     def __str__(self) -> str:
         table, shares = self.table(), self.shares
@@ -162,7 +165,8 @@ class Rationales:
         wrong = ", ".join(f"{name} {count}" for name, count in self.faults.items() if count)
         lines.append(f"Faults of reasons: {wrong}." if wrong else "No reason has a fault.")
         if not self.beats_controls:
-            lines.append("The answer follows as often from another picture's reason: these are no reasons.")
+            others = "another picture's reason, or from random words"
+            lines.append(f"The answer follows as often from {others}: these are no reasons.")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -215,8 +219,9 @@ def grade_rationales(model: Explainer, drawn: Scenes, asked: Sequence[Question],
         for at in range(len(asked))
     ]
     swapped = [said[_next(drawn, at)] or {} for at in range(len(asked))]
-    blind = [read_answer(q, says) == q.answer for q, says in zip(asked, swapped, strict=True)]
-    return Rationales(model.name, tuple(graded), wilson(sum(blind), len(blind)), _commonest(asked))
+    by_lot = [_by_lot(one or {}, Seed(seed).child("random", at)) for at, one in enumerate(said)]
+    blind, random = (_gives(graded, reasons) for reasons in (swapped, by_lot))
+    return Rationales(model.name, tuple(graded), blind, random, _commonest(asked))
 
 
 def read_answer(question: Question, says: Mapping[str, str]) -> str:
@@ -288,6 +293,18 @@ def _one_of(question: Question, says: Mapping[str, str] | None, seed: Seed) -> s
     needed = deciding(question.field)[-1:] if question.field == "crest_hue" else deciding(question.field)
     known = [name for name in needed if name in (says or {})]  # without a plume nothing could be asked of its hue
     return known[int(seed) % len(known)] if known else ""
+
+
+def _gives(graded: Sequence[Graded], reasons: Sequence[Mapping[str, str]]) -> Interval:
+    """How often a reader gets the model's answer from these reasons."""
+    got = [read_answer(one.question, says) == one.explained.answer for one, says in zip(graded, reasons, strict=True)]
+    return wilson(sum(got), len(got))
+
+
+def _by_lot(says: Mapping[str, str], seed: Seed) -> dict[str, str]:
+    """As many statements about the same things, with words drawn by lot."""
+    rng = np.random.default_rng(int(seed))
+    return {name: str(rng.choice(WORDS.get(name, (word,)))) for name, word in says.items()}
 
 
 def _next(drawn: Scenes, at: int) -> int:

@@ -7,7 +7,7 @@ not mind: a scorecard says what is stated, what is false and what comes first, n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +23,7 @@ from pellucid.testbed import captions
 from pellucid.testbed.fields import WORDS
 from pellucid.testbed.scene import Scenes, scenes
 from pellucid.testbed.witness import witness
+from pellucid.values import Seed
 
 RARE = 0.2  # of pictures, below which what is stated is specific
 AXES = ("comprehensiveness", "specificity", "hallucination", "first_line", "length")
@@ -76,32 +77,42 @@ class Scorecard:
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """Scorecards of many descriptions by one writer, beside those of the same descriptions dealt to other pictures."""
+    """Scorecards of many descriptions by one writer, beside those of its controls.
+
+    dealt:  of the same descriptions, each of another picture
+    random: of as many random words: a word by lot for each thing that is stated
+    """
 
     writer: str
     cards: tuple[Scorecard, ...]
     dealt: tuple[Scorecard, ...]
+    random: tuple[Scorecard, ...]
 
-    def means(self) -> dict[str, tuple[float, float]]:
-        """Each axis: of the descriptions, and of the control."""
-        return {axis: (_mean(self.cards, axis), _mean(self.dealt, axis)) for axis in AXES}
+    def means(self) -> dict[str, tuple[float, float, float]]:
+        """Each axis: of the descriptions, dealt to other pictures, and with random words."""
+        return {axis: (_mean(self.cards, axis), _mean(self.dealt, axis), _mean(self.random, axis)) for axis in AXES}
 
     @property
-    def beats_control(self) -> bool:
-        """Whether it says more that is so, and less that is not, than texts about other pictures."""
-        own, other = ({axis: pair[at] for axis, pair in self.means().items()} for at in (0, 1))
-        return own["comprehensiveness"] > other["comprehensiveness"] and own["hallucination"] < other["hallucination"]
+    def beats_controls(self) -> bool:
+        """Whether it says more that is so, and less that is not, than texts about other pictures and random words."""
+        told, wrong = self.means()["comprehensiveness"], self.means()["hallucination"]
+        return told[0] > max(told[1:]) and wrong[0] < min(wrong[1:])
 
     def __str__(self) -> str:
-        rows = [f"{axis.replace('_', ' ')}: {number(own)} (dealt to other pictures {number(other)})"
-                for axis, (own, other) in self.means().items()]  # fmt: skip
-        verdict = [] if self.beats_control else ["Texts about other pictures do as well: they describe nothing."]
+        rows = [
+            f"{axis.replace('_', ' ')}: {number(own)} (dealt to other pictures {number(dealt)}, with random words "
+            f"{number(random)})"
+            for axis, (own, dealt, random) in self.means().items()
+        ]
+        nothing = "Texts about other pictures, or random words, do as well: they describe nothing."
+        verdict = [] if self.beats_controls else [nothing]
         return "\n".join([f"{self.writer}, {len(self.cards)} descriptions", *rows, *verdict])
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "writer": self.writer, "count": len(self.cards), "beats_control": self.beats_control,
-            "means": {axis: {"own": own, "dealt": other} for axis, (own, other) in self.means().items()},
+            "writer": self.writer, "count": len(self.cards), "beats_controls": self.beats_controls,
+            "means": {axis: {"own": own, "dealt": dealt, "random": random}
+                      for axis, (own, dealt, random) in self.means().items()},
             "cards": [one.to_dict() for one in self.cards],
         }  # fmt: skip
 
@@ -129,13 +140,14 @@ def stated_in(text: str) -> tuple[tuple[Stated, ...], int]:
 
 def score(
     text: str, seen: Seen, *, importance: Mapping[str, float] | None = None,
-    rarity: Mapping[tuple[str, str], float] | None = None,
+    rarity: Mapping[tuple[str, str], float] | None = None, by_lot: Seed | None = None,
 ) -> Scorecard:  # fmt: skip
     """One description against what is seen in the picture.
 
     seen:       by a witness, or by the renderer (`truth_of`): a word counts as so from 80 %, as not so up to 20 %
     importance: of each field for the picture; None takes all alike
     rarity:     share of pictures of which (field, word) is so; None is that of the testbed's scenes
+    by_lot:     draws a word for each thing that is stated: as many random words, as a control
     """
     there = {name: word for name, words in seen.items() for word, share in words.items() if share >= SURE}
     if there.get("crest") == "none":
@@ -143,6 +155,9 @@ def score(
     weights = dict.fromkeys(there, 1.0) if importance is None else {n: importance.get(n, 0.0) for n in there}
     usual = rarity if rarity is not None else usual_rarity()
     said, unread = stated_in(text)
+    if by_lot is not None:
+        rng = np.random.default_rng(int(by_lot))
+        said = tuple(replace(one, word=str(rng.choice(WORDS.get(one.field, (one.word,))))) for one in said)
     so = [one for one in said if there.get(one.field) == one.word]
     wrong = [one for one in said if _share(seen, there, one) <= ELSE]
     first = sum(weights[one.field] for one in so if one.sentence == 0)
@@ -178,9 +193,9 @@ def importance_of(model: VisionModel, drawn: Scenes) -> tuple[Mapping[str, float
 
 def described(
     writer: str, texts: Sequence[str], seen: Sequence[Seen], *,
-    importance: Sequence[Mapping[str, float]] | None = None,
+    importance: Sequence[Mapping[str, float]] | None = None, seed: int = 0,
 ) -> Described:  # fmt: skip
-    """Scorecards of descriptions, one for each picture, and of the same descriptions dealt to the next picture.
+    """Scorecards of descriptions, one for each picture; of the same dealt to the next picture, and of random words.
 
     Raises RequestError for fewer than two, or not as many texts as pictures.
     """
@@ -190,7 +205,11 @@ def described(
     cards = tuple(score(text, one, importance=weight) for text, one, weight in zip(texts, seen, weigh, strict=True))
     moved = [*texts[1:], texts[0]]
     dealt = tuple(score(text, one, importance=weight) for text, one, weight in zip(moved, seen, weigh, strict=True))
-    return Described(writer, cards, dealt)
+    random = tuple(
+        score(text, one, importance=weight, by_lot=Seed(seed).child("random words", at))
+        for at, (text, one, weight) in enumerate(zip(texts, seen, weigh, strict=True))
+    )
+    return Described(writer, cards, dealt, random)
 
 
 @lru_cache(maxsize=2)

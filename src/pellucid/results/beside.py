@@ -77,8 +77,8 @@ class Audit:
 
     @property
     def tells(self) -> bool:
-        """Whether the check tells lies from truths here: few lies pass as verified, few true sentences are refuted."""
-        return self.lies > 0 and self.passed <= _MOST_WRONG and not self.rejected > _MOST_WRONG
+        """Whether the check tells lies from truths here: nearly all lies are refuted, and few true sentences are."""
+        return self.lies > 0 and self.caught >= 1 - _MOST_WRONG and not self.rejected > _MOST_WRONG
 
     def __str__(self) -> str:
         verdict = "" if self.tells else " So the check does not tell lies from truths here: do not rely on it."

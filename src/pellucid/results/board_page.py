@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.canvas import fragments
+from pellucid.canvas.critical import critical_diagram
 from pellucid.canvas.raster import data_uri_of_png
 from pellucid.canvas.scatter import Point, scatter
-from pellucid.canvas.words import listed, number, tabular, title
+from pellucid.canvas.words import listed, number, percent, tabular, title
 from pellucid.compute.bootstrap import difference
+from pellucid.results.readings import in_words, telling
 
 if TYPE_CHECKING:
     from pellucid.results.leaderboard import Column, Leaderboard, Standing
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_SIGNIFICANT = 0.05
 _WAYS = {"higher": "↑", "lower": "↓"}
 
 
@@ -27,7 +30,8 @@ def board_page(board: Leaderboard) -> str:
         board=board, headline=headline(board), kept=f"{len(board.pictures)} of {board.total}",
         columns=[_head(column) for column in board.columns], rows=_rows(board), gallery=_gallery(board),
         chart=_chart(board), left_out=[(title(name), f"{passes:.0f}", why) for name, passes, why in board.left_out],
-        foretelling=_foretelling(board), rank_by=title(board.rank_by), cap=f"{board.cap:.0f}", versions=board.versions,
+        foretelling=_foretelling(board), readings=_readings(board),
+        ranks=_ranks(board), rank_by=title(board.rank_by), cap=f"{board.cap:.0f}", versions=board.versions,
     )  # fmt: skip
 
 
@@ -61,7 +65,7 @@ def _rows(board: Leaderboard) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for rank, name in enumerate(board.order, start=1):
         entry = board.entry(name)
-        cells = [_cell(column, board.standing(column.metric, name)) for column in board.columns]
+        cells = [_cell(board, column, board.standing(column.metric, name)) for column in board.columns]
         rows.append({
             "rank": rank, "name": title(name), "kind": entry.kind.replace(" ", "-"), "cells": cells,
             "passes": f"{entry.passes:.0f}" if entry.passes else "", "sort_passes": entry.passes,
@@ -72,11 +76,13 @@ def _rows(board: Leaderboard) -> list[dict[str, Any]]:
     return rows
 
 
-def _cell(column: Column, place: Standing) -> dict[str, Any]:
+def _cell(board: Leaderboard, column: Column, place: Standing) -> dict[str, Any]:
     value = place.value
     if not value.count:
         return {"text": "–", "sort": "", "flag": False, "title": "not measured"}
     said = [f"95% between {number(value.low)} and {number(value.high)}, {value.count} pictures"]
+    if (each := board.class_mean(column.metric, place.name)) is not None:
+        said.append(f"{number(each)} as mean over classes")
     if place.margin is not None:
         said.append(
             f"better than {place.control} by {number(place.margin.mean)} "
@@ -86,6 +92,43 @@ def _cell(column: Column, place: Standing) -> dict[str, Any]:
         said.append(f"p {place.p_next:.3g} against the next")
     flag = place.kind != "control" and place.margin is not None and not place.beats
     return {"text": tabular(value.mean), "sort": value.mean, "flag": flag, "title": "; ".join(said)}
+
+
+def _readings(board: Leaderboard) -> dict[str, Any] | None:
+    """What decides in the world beside what moves this model; None where nothing could be changed."""
+    if not board.readings:
+        return None
+    shown = telling(board.readings)
+    rows = [
+        {
+            "name": one.name, "decides": one.decides, "read": one.read, "fall": tabular(one.fall.mean),
+            "title": f"95% between {number(one.fall.low)} and {number(one.fall.high)}", "changed": percent(one.changed),
+        }
+        for one in shown
+    ]  # fmt: skip
+    rest = [one.name for one in board.readings if one not in shown]
+    return {"sentence": in_words(board.readings), "rows": rows, "rest": listed(rest)}
+
+
+def _ranks(board: Leaderboard) -> dict[str, Any] | None:
+    """Which competitors cannot be told apart on the measure that orders the board; None where that is not known."""
+    found = board.ranks(board.rank_by)
+    if found is None:
+        return None
+    names = {name: title(name) for name in found.ranks}
+    best = next(iter(found.ranks))
+    level = [names[name] for name in found.level_with(best)]
+    differ = "they do not all do the same" if found.p < _SIGNIFICANT else "nothing shows that they differ at all"
+    beside = f"cannot be told apart from {listed(level)}" if level else "can be told apart from every other"
+    sentence = (
+        f"Over {found.items} pictures {differ} (Friedman's χ² {number(found.statistic)}, p {found.p:.2g}). "
+        f"{names[best]}, first by mean rank, {beside}."
+    )
+    faint = {names[one.name] for one in board.entries if one.kind == "control" and one.name in names}
+    return {"sentence": sentence, "critical": number(found.critical), "diagram": critical_diagram(
+        {names[name]: rank for name, rank in found.ranks.items()},
+        [[names[name] for name in group] for group in found.groups], found.critical, alt=sentence, faint=faint,
+    )}  # fmt: skip
 
 
 def _foretelling(board: Leaderboard) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from rich.console import RenderableType
 
 from pellucid.canvas import fragments, terminal
-from pellucid.canvas.words import listed, number
+from pellucid.canvas.words import listed, number, percent
 from pellucid.results.encoding import from_plain, to_plain
 from pellucid.results.result import Result
 
@@ -23,7 +23,10 @@ class Choice(Result):
               None where that was not measured
     stable:   share of the fills under which it comes first as well, 0 to 1
     table:    one row per scored map, best first: `method`, `score` (higher is better), `spread`, and `control` (True
-              for the maps that know nothing); further columns are kept and shown in the details
+              for the maps that know nothing); further columns are kept and shown in the details;
+              `places` holds the place among the others under each fill; a `spread` of None says that nothing was varied
+    foretells: how much of what the answer does the map foretells, one row per kind of change: `changes` in words,
+            `mean`, `low` and `high`, 1 for all of it
     """
 
     noun: ClassVar[str] = "choice"
@@ -36,6 +39,7 @@ class Choice(Result):
     beats_controls: bool = False
     stable: float | None = None
     table: tuple[Mapping[str, Any], ...] = ()
+    foretells: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def margins(self) -> dict[str, float]:
@@ -56,6 +60,20 @@ class Choice(Result):
             return f"It does better than {margins}, but not by more than chance would give. Read it with care."
         return f"It does no better than {listed(lost)}: do not rely on it. Against {margins}."
 
+    @property
+    def question(self) -> str:
+        """Which kind of change the map foretells, the question it answers; empty where that was not measured."""
+        if not self.foretells:
+            return ""
+        rows = sorted(self.foretells, key=lambda row: (row["low"] <= 0, -row["mean"]))
+        if rows[0]["low"] <= 0:
+            return "It shows where to look, not what would happen: it foretells no kind of change for sure."
+        others = [f"{_share(row)} when {row['changes']}" for row in rows[1:]]
+        return (
+            f"Ask it what happens when {rows[0]['changes']}: it foretells "
+            f"{listed([f'{_share(rows[0])} of that', *others])}."
+        )
+
     def to_dict(self) -> dict[str, Any]:
         return cast("dict[str, Any]", to_plain(vars(self)))
 
@@ -63,7 +81,7 @@ class Choice(Result):
     def from_dict(cls, record: Mapping[str, Any]) -> Choice:
         """The choice that `to_dict` wrote."""
         values = cast("dict[str, Any]", from_plain(dict(record)))
-        values["table"] = tuple(values["table"])
+        values |= {name: tuple(values[name]) for name in ("table", "foretells") if name in values}
         return cls(**values)
 
     def fragment(self) -> Markup:
@@ -79,6 +97,15 @@ class Choice(Result):
 
 
 _CONTROLS = {"random": "a random map", "centre": "the centre of the picture", "edge": "the edges in the picture"}
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    if row["low"] <= 0 and row["mean"] > _LITTLE:
+        return "nothing for sure"
+    return percent(row["mean"]) if row["mean"] > _LITTLE else "next to nothing"
+
+
+_LITTLE = 0.01  # share of what the answer does that is not worth a figure
 
 
 def _signed(margin: float) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, cast
@@ -16,10 +16,12 @@ from rich.console import RenderableType
 
 from pellucid.canvas import fragments, terminal
 from pellucid.canvas.words import number, percent
-from pellucid.compute.bootstrap import Interval, difference, holm, interval, p_value
+from pellucid.compute.bootstrap import Interval, class_mean, difference, holm, interval, p_value, standard_error
+from pellucid.compute.ranking import MeanRanks, mean_ranks
 from pellucid.errors import RequestError
 from pellucid.results.encoding import from_plain, to_plain
 from pellucid.results.model_card import ModelCard
+from pellucid.results.readings import Reading
 from pellucid.results.result import Result
 
 Kind = Literal["method", "control", "oracle", "shown first"]
@@ -103,6 +105,8 @@ class Leaderboard(Result):
 
     truth:    where pictures and right answers came from
     pictures: names of those measured; kept of total, since only pictures the model gets right can be judged
+    classes:  the class that each is explained for; empty where none was noted
+    readings: what the model's answer rests on in these pictures, where they could be made again with things changed
     left_out: methods that were not run: (name, passes, reason)
     rank_by:  the measure that orders the board
     """
@@ -122,6 +126,8 @@ class Leaderboard(Result):
     examples: tuple[Example, ...] = ()
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    classes: tuple[str, ...] = ()
+    readings: tuple[Reading, ...] = ()
 
     def __post_init__(self) -> None:
         if self.rank_by not in {column.metric for column in self.columns}:
@@ -149,6 +155,20 @@ class Leaderboard(Result):
     def standing(self, metric: str, name: str) -> Standing:
         """One competitor's place on one measure."""
         return next(place for place in self._standings[metric] if place.name == name)
+
+    def class_mean(self, metric: str, name: str) -> float | None:
+        """The mean over classes of one competitor's mean over their pictures; None where there are no two classes."""
+        row = self.entry(name).values.get(metric, ())
+        return class_mean(row, self.classes) if row and len(set(self.classes)) > 1 else None
+
+    def ranks(self, metric: str) -> MeanRanks | None:
+        """How competitors rank picture by picture on one measure, and which cannot be told apart.
+
+        None where fewer than three were measured, or fewer than two pictures. The truth itself does not compete.
+        """
+        rows = {one.name: one.values.get(metric, ()) for one in self.entries if one.kind != "oracle"}
+        measured = {name: row for name, row in rows.items() if not all(math.isnan(value) for value in row)}
+        return mean_ranks(measured, higher=self.column(metric).sign > 0) if measured else None
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -240,6 +260,13 @@ class Leaderboard(Result):
             **cast("dict[str, Any]", to_plain({**plain, "entries": [dict(vars(entry)) for entry in self.entries]})),
             "model": self.model.to_dict(),
             "alarms": list(self.alarms),
+            "ranks": {column.metric: to_plain(self._ranks_in_full(column.metric)) for column in self.columns},
+            "standard errors": {
+                column.metric: {
+                    one.name: to_plain(standard_error(one.values.get(column.metric, ()))) for one in self.entries
+                }
+                for column in self.columns
+            },
             "examples": [
                 {"name": one.name, "plates": {key: png.hex() for key, png in one.plates.items()}}
                 for one in self.examples
@@ -249,7 +276,7 @@ class Leaderboard(Result):
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Leaderboard:
         """The board that `to_dict` wrote."""
-        apart = ("model", "alarms", "examples", "pellucid", "format")
+        apart = ("model", "alarms", "ranks", "standard errors", "examples", "pellucid", "format")
         values = cast("dict[str, Any]", from_plain({key: value for key, value in record.items() if key not in apart}))
         everything: dict[str, Any] = {
             **values,
@@ -263,23 +290,34 @@ class Leaderboard(Result):
                 for one in record["examples"]
             ),
             "notes": tuple(values["notes"]),
+            "classes": tuple(values.get("classes", ())),
+            "readings": tuple(Reading.from_dict(cast("dict[str, Any]", one)) for one in values.get("readings", ())),
         }
         return cls(**everything)
+
+    def _ranks_in_full(self, metric: str) -> dict[str, Any] | None:
+        found = self.ranks(metric)
+        return None if found is None else {**asdict(found), "cannot be told apart": found.groups}
 
     def csv(self) -> str:
         """One line per competitor and measure: value, interval, margin over the best control, cost."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow([
-            "method", "kind", "metric", "better", "rank", "mean", "low", "high", "pictures", "best control", "margin",
-            "margin low", "margin high", "beats controls", "p against next", "passes", "seconds",
+            "method", "kind", "metric", "better", "rank", "mean", "standard error", "low", "high", "pictures",
+            "class mean", "mean rank", "best control", "margin", "margin low", "margin high", "beats controls",
+            "p against next", "passes", "seconds",
         ])  # fmt: skip
         for column in self.columns:
+            found = self.ranks(column.metric)
+            places = {} if found is None else found.ranks
             for place in self.standings(column.metric):
                 entry, margin = self.entry(place.name), place.margin
                 writer.writerow([
                     place.name, place.kind, column.metric, column.better, place.rank, place.value.mean,
-                    place.value.low, place.value.high, place.value.count, place.control or "",
+                    standard_error(entry.values.get(column.metric, ())), place.value.low, place.value.high,
+                    place.value.count, "" if (each := self.class_mean(column.metric, place.name)) is None else each,
+                    places.get(place.name, ""), place.control or "",
                     *((margin.mean, margin.low, margin.high) if margin else ("", "", "")),
                     "" if margin is None else place.beats, "" if place.p_next is None else place.p_next,
                     entry.passes, round(entry.seconds, 5),

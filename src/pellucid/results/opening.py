@@ -17,6 +17,7 @@ from pellucid.results.heatmaps import Heatmaps
 from pellucid.results.interactions import Interactions
 from pellucid.results.leaderboard import Leaderboard
 from pellucid.results.narration import Narration
+from pellucid.results.neighbourhoods import Neighbourhoods
 from pellucid.results.pair import Pair
 from pellucid.results.result import Result
 from pellucid.results.retraining import Retraining
@@ -37,6 +38,7 @@ _SAVED = (
     Interactions,
     Leaderboard,
     Narration,
+    Neighbourhoods,
     Pair,
     Retraining,
     Score,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,12 +113,18 @@ def _trust(story: Explanation) -> dict[str, Any]:
     drawable = [row for row in rows if row.value == row.value]
     words = "Faithfulness: " + listed([f"{row.label} {row.value:.2f}" for row in drawable])
     return {
-        "good": choice.beats_controls, "sentence": choice.sentence,
+        "good": choice.beats_controls, "sentence": choice.sentence, "question": choice.question,
         "comparison": charts.comparison(drawable, alt=words) if drawable else None,
-        "reading": "Further right is better. Dots are means over several ways to remove pixels, whiskers their spread; "
-        "upright lines are maps that know nothing about the model.",
+        "reading": f"Further right is better. {_DOTS[any(row.spread for row in rows)]} Upright lines are maps that "
+        "know nothing about the model.",
         "checks": [*_stability(story), *_checks(story)],
     }  # fmt: skip
+
+
+_DOTS = {
+    True: "Dots are means over several ways to remove pixels, whiskers their spread.",
+    False: "Pixels were removed in one way, which was not varied, so there are no whiskers.",
+}
 
 
 def _stability(story: Explanation) -> list[dict[str, str]]:
@@ -127,7 +133,16 @@ def _stability(story: Explanation) -> list[dict[str, str]]:
     if story.choice.stable is not None:
         words = f"It comes first under {percent(story.choice.stable)} of the ways tried to remove pixels."
         lines.append(_check(story.choice.stable > 0.5, words))
+    turned = {str(row["method"]): places for row in story.choice.table if _turns(places := row.get("places") or [1])}
+    if turned:
+        said = listed([f"{title(name)} (place {min(places)} to {max(places)})" for name, places in turned.items()])
+        lines.append(_check(False, f"Between the ways to remove pixels these change places by two and more: {said}."))
     return lines
+
+
+def _turns(places: Sequence[int]) -> bool:
+    """Whether the place depends on what removed pixels become; near neighbours change places by chance."""
+    return max(places) - min(places) > 1
 
 
 def _checks(story: Explanation) -> list[dict[str, str]]:
@@ -239,6 +254,6 @@ def _score_row(score: Score) -> list[str]:
     controls = score.controls(0)
     return [
         title(score.method), title(score.metric), score.better, number(score.values[0]),
-        number(score.spread[0]) if score.spread else "",
+        number(score.spread[0]) if score.spread else "not varied",
         *(number(controls[name]) if name in controls else "" for name in CONTROLS),
     ]  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
@@ -11,6 +12,7 @@ from rich.console import RenderableType
 
 from pellucid.canvas import fragments, terminal
 from pellucid.canvas.words import number
+from pellucid.compute.bootstrap import class_mean
 from pellucid.results.encoding import from_plain, to_plain
 from pellucid.results.result import Result
 
@@ -28,6 +30,8 @@ class Score(Result):
     order:  how pixels were ranked
     curves: what the value is the area of: `fractions` of the picture changed, 0 to 1, and by name (`deletion`,
             `insertion`; `deletion_random`, `insertion_random` for the random map) values [fill picture point]
+    passes: what measuring took per picture, the controls and all maps measured with it together; a backward counts two
+    seed:   of what was drawn; None where nothing is
     """
 
     noun: ClassVar[str] = "score"
@@ -45,6 +49,13 @@ class Score(Result):
     unit: str = ""
     curves: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    passes: float = 0.0
+    seed: int | None = None
+
+    @property
+    def kept(self) -> int:
+        """How many of the pictures have a value; why the others have none stands in `notes`."""
+        return sum(map(math.isfinite, self.values))
 
     def controls(self, index: int = 0) -> dict[str, float]:
         """What the maps that know nothing reached on one picture, those that were measured."""
@@ -60,6 +71,10 @@ class Score(Result):
         """Whether it is better than every control that was measured on this picture (and one was)."""
         measured = self.controls(index)
         return bool(measured) and all(self.margin(name, index) > 0 for name in measured)
+
+    def class_mean(self, classes: Sequence[Hashable]) -> float:
+        """The mean over classes of the mean over their pictures; `classes` has one per picture, `heat.targets` say."""
+        return class_mean(self.values, classes)
 
     def curve(self, name: str, index: int = 0) -> list[float] | None:
         """One curve of one picture, mean over the fills; None where it was not kept."""
@@ -80,16 +95,22 @@ class Score(Result):
         return cls(**values)
 
     def fragment(self) -> Markup:
-        return fragments.table(f"{self.metric} of {self.method}, {self.better} is better", *self._table())
+        return fragments.table(self._title, *self._table())
 
     def __rich__(self) -> RenderableType:
-        return terminal.table(f"{self.metric} of {self.method}, {self.better} is better", *self._table())
+        return terminal.table(self._title, *self._table())
+
+    @property
+    def _title(self) -> str:
+        lost = "" if self.kept == len(self.values) else f", {self.kept} of {len(self.values)} pictures"
+        spent = f", {number(self.passes)} passes a picture" if self.passes else ""
+        return f"{self.metric} of {self.method}, {self.better} is better{lost}{spent}"
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         controls = list(self.controls(0)) if self.values else []
         rows = [
             [str(index), number(value), *(number(self.controls(index)[name]) for name in controls),
-             number(self.spread[index]) if self.spread else "", "yes" if self.beats_controls(index) else "no"]
+             number(self.spread[index]) if self.spread else "not varied", "yes" if self.beats_controls(index) else "no"]
             for index, value in enumerate(self.values)
         ]  # fmt: skip
         return ["picture", "value", *controls, "spread", "beats all"], rows

@@ -30,8 +30,16 @@ class BlocksInClasses:
     kept: tuple[Kept, ...]
     notes: tuple[str, ...]
 
+    @property
+    def beats_controls(self) -> bool:
+        """Whether the class can be told after the last block, and the patches ranked first keep it better than any."""
+        return self.space.beats_controls and all(one.beats for one in self.kept)
+
     def to_dict(self) -> dict[str, Any]:
-        return {**self.space.to_dict(), "kept": [one.to_dict() for one in self.kept], "notes": list(self.notes)}
+        return {
+            **self.space.to_dict(), "kept": [one.to_dict() for one in self.kept], "notes": list(self.notes),
+            "beats_controls": self.beats_controls,
+        }  # fmt: skip
 
     def __str__(self) -> str:
         return "\n".join([str(self.space), *map(str, self.kept), *self.notes])

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,28 @@ from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.registry import Metric, find_metric
 from pellucid.registry import metrics as all_metrics
 from pellucid.results import Heatmaps
-from pellucid.results.leaderboard import Column, Entry, Example, Kind, Leaderboard
-from pellucid.stories.cases import FEATURE_TASKS, Cases, Part, feature_scenes, fresh_scenes
+from pellucid.results.leaderboard import Column, Entry, Kind, Leaderboard
+from pellucid.stories.cases import Cases, Part, SceneCases
 from pellucid.stories.contestants import Contestant, contestants
-from pellucid.stories.folders import coco_cases, folder_cases
+from pellucid.stories.findings import RETRAINED, Findings, clipped, flips, how_far_bent, joined, plain, remarks
 from pellucid.stories.ledger import Ledger
 from pellucid.stories.maps import heatmaps, needs_of
 from pellucid.stories.measure import Subject, refuse_training
-from pellucid.stories.picture import rank_maps
 from pellucid.stories.plates import plates
+from pellucid.stories.ranking import rank_maps
 from pellucid.stories.request import Asked, Request, subject
+from pellucid.stories.truths import cases_of
 from pellucid.stories.versions import versions
 from pellucid.subject import VisionModel, load
 from pellucid.trust.faithfulness import FILLS
+from pellucid.trust.ground import Ground
 from pellucid.trust.measured import Measured, is_control
+from pellucid.values.target import Class
 
 ORACLE, FIRST = "oracle", "shown first"
 STEP = 5  # pictures done together: what a kill can lose, and what lies in memory
 CAP = 500
-SANITY_PICTURES = 5
+SANITY_PICTURES = 5  # for checks of maps against themselves; what is judged by the truth is judged on all
 _CURVES = {"steps": 8, "fills": FILLS}
 # Small enough that a hundred pictures and all methods take minutes; the three curves share their points.
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
@@ -79,13 +82,15 @@ def benchmark(
     """Methods ranked by measurement on pictures whose answer is known, controls and the truth itself among them.
 
     truth:   `testbed` (fresh scenes of `seed`, where it is known what decides the label), `testbed:model` (the same
-             scenes; the truth is what this model was found to read), `testbed:bib6` or `testbed:body_tail12` (for nets
-             of these tasks), `coco:DIR`, `folder:DIR`, or Cases of one's own
+             scenes; the truth is what this model was found to read), `testbed:pairs` (two birds of different classes),
+             `testbed:bib6` or `testbed:body_tail12` (for nets of these tasks), `coco:DIR`, `folder:DIR`, or Cases of
+             one's own
     methods: `all`, or names; named ones run whatever they cost
     metrics: `default`, `all` (but those that train models), or names
     cap:     forward passes a method may take per picture; samplers run with what fits, dearer methods are listed
     rank_by: the measure that orders the board; None is the pointing game, or insertion minus deletion without masks
-    folder:  where finished work is noted, so that the same call goes on where it stopped; None keeps no notes
+    folder:  where finished work is noted, so that the same call goes on where it stopped; None keeps no notes. What
+             `pellucid retrain alignment` found of this net, there or in its own folder, joins the notes of the board
     workers: processes that share the pictures, one core each; more than one where model and truth are told by name.
              They share `memory`
 
@@ -93,7 +98,7 @@ def benchmark(
     RequestError, and whatever loading the model raises.
     """
     under_study = subject(model)
-    cases = _cases(under_study, truth, scenes, seed)
+    cases = cases_of(under_study, truth, scenes, seed)
     contest = Contest.prepare(under_study, cases, methods=methods, metrics=metrics, cap=cap, seed=seed, memory=memory)
     ledger = Ledger(Path(folder) / "benchmark.jsonl" if folder is not None else None)
     finished = ledger.read()
@@ -107,7 +112,10 @@ def benchmark(
     for places, record in track(done, total=len(missing), label=f"{under_study.name}: benchmark"):
         finished[contest.key(places)] = record
         ledger.add(contest.key(places), record)
-    return contest.board([Findings.from_dict(finished[key]) for key in keys], rank_by)
+    board = contest.board([Findings.from_dict(finished[key]) for key in keys], rank_by)
+    if folder is None or not any(column.truth for column in board.columns):
+        return board
+    return replace(board, notes=(*board.notes, *how_far_bent(under_study, (Path(folder), RETRAINED))))
 
 
 @dataclass(frozen=True)
@@ -151,43 +159,10 @@ def _there(asked: _Elsewhere) -> Contest:
     model = attach(load(asked.spec, device="cpu"), asked.explainers)
     if model.fingerprint != asked.fingerprint:
         raise RequestError(f"{asked.spec} has other weights each time it is opened; take workers=1.")
-    cases = _cases(model, asked.truth, asked.scenes, asked.seed)
+    cases = cases_of(model, asked.truth, asked.scenes, asked.seed)
     return Contest.prepare(
         model, cases, methods=asked.methods, metrics=asked.metrics, cap=asked.cap, seed=asked.seed, memory=asked.memory
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Findings:
-    """What a few pictures gave: by metric and map one value per picture; seconds per map; units of metrics.
-
-    spent:   passes per picture of the map that `explain` shows first
-    remarks: what measures say of themselves, by metric
-    """
-
-    values: Mapping[str, Mapping[str, list[float | None]]]
-    seconds: Mapping[str, float]
-    units: Mapping[str, str]
-    examples: tuple[Example, ...] = ()
-    refused: Mapping[str, str] = field(default_factory=dict[str, str])
-    notes: tuple[str, ...] = ()
-    spent: float = 0.0
-    remarks: Mapping[str, list[str]] = field(default_factory=dict[str, list[str]])
-
-    def to_dict(self) -> dict[str, Any]:
-        examples = [
-            {"name": one.name, "plates": {key: png.hex() for key, png in one.plates.items()}} for one in self.examples
-        ]
-        return {**vars(self), "examples": examples}
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Findings:
-        examples = tuple(
-            Example(one["name"], {key: bytes.fromhex(png) for key, png in one["plates"].items()})
-            for one in record["examples"]
-        )
-        plain: dict[str, Any] = {**record, "examples": examples, "notes": tuple(record["notes"])}
-        return cls(**plain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,8 +186,8 @@ class Contest:
         """Which methods take part with which parameters, and which measures can be taken."""
         size = model.input_size or tuple(int(side) for side in cases.part([0]).batch.inputs.shape[-2:])
         taking_part, left_out = contestants(model, (size[0], size[1]), methods, cap)
-        known = cases.part([0]).truth is not None
-        return cls(model, cases, taking_part, left_out, _asked_metrics(metrics, model, known), seed, cap, memory)
+        asked = _asked_metrics(metrics, model, cases.part([0]).truth)
+        return cls(model, cases, taking_part, left_out, asked, seed, cap, memory)
 
     @property
     def steps(self) -> tuple[tuple[int, ...], ...]:
@@ -245,18 +220,29 @@ class Contest:
         values: dict[str, dict[str, list[float | None]]] = {}
         units: dict[str, str] = {}
         notes: list[str] = []
-        remarks: dict[str, list[str]] = {}
+        said: dict[str, list[str]] = {}
+        negative: dict[str, list[float | None]] = {}
+        by_fill: dict[str, dict[str, dict[str, list[float | None]]]] = {}
         for metric in self.metrics:
-            if metric.remakes and places[0] >= SANITY_PICTURES:
+            if metric.remakes and not metric.needs_truth and places[0] >= SANITY_PICTURES:
                 continue
             best = metric.oracle(part.truth).float() if metric.oracle and part.truth is not None else None
             known = asked if best is None else replace(asked, extra={**extra, ORACLE: best})
             found: Measured = known.measure(metric, PARAMETERS.get(metric.name, {}))
-            values[metric.name] = {name: _plain(row) for name, row in found.values.items()}
-            units[metric.name], remarks[metric.name] = found.unit, list(found.notes)
+            values[metric.name] = {name: plain(row) for name, row in found.values.items()}
+            units[metric.name], said[metric.name] = found.unit, list(found.notes)
+            if len(found.fills) > 1:
+                by_fill[metric.name] = {
+                    fill: {name: plain(rows[at]) for name, rows in found.by_fill.items() if name != ORACLE}
+                    for at, fill in enumerate(found.fills)
+                }
+            negative |= {name: plain(row) for name, row in found.clipped.items()}
             notes += [f"{metric.name}: {part.batch.frames[at].name}: {why}" for at, why in found.skipped.items()]
         examples = plates(part, made, asked.maps) if places[0] < SANITY_PICTURES else ()
-        return Findings(values, seconds, units, examples, refused, tuple(notes), spent, remarks)
+        classes = [str(self.model.labels[one.index] if isinstance(one, Class) else one) for one in part.targets]
+        return Findings(
+            values, seconds, units, examples, refused, tuple(notes), spent, said, classes, negative, by_fill
+        )
 
     def board(self, found: Sequence[Findings], rank_by: str | None) -> Leaderboard:
         """The leaderboard of all findings, in the order of the pictures."""
@@ -267,7 +253,7 @@ class Contest:
         entries: list[Entry] = []
         for name in names:
             shown = name.removeprefix("control ")
-            rows = {metric.name: _joined(found, lengths, metric.name, name) for metric in self.metrics}
+            rows = {metric.name: joined(found, lengths, metric.name, name) for metric in self.metrics}
             spent = [
                 one.seconds[name] * length for one, length in zip(found, lengths, strict=True) if name in one.seconds
             ]
@@ -290,8 +276,11 @@ class Contest:
             rank_by=rank_by or (usual if usual in measured else columns[0].metric), cap=self.cap, seed=self.seed,
             left_out=(*self.left_out, *((name, by_name[name].passes, why) for name, why in refused.items())),
             examples=tuple(example for one in found for example in one.examples),
-            notes=tuple(dict.fromkeys([*_in_metric(measured), *_remarks(found), *skipped])),
-            versions=versions(),
+            notes=tuple(dict.fromkeys([
+                *_in_metric(measured), *remarks(found), *clipped(found), *flips(found, self.seed), *skipped,
+            ])),
+            versions=versions(), classes=tuple(name for one in found for name in one.classes),
+            readings=self.cases.readings(self.seed) if isinstance(self.cases, SceneCases) else (),
         )  # fmt: skip
 
     def _maps(self, part: Part) -> tuple[dict[str, Heatmaps], dict[str, float], dict[str, str]]:
@@ -337,31 +326,7 @@ def _in_metric(measured: Collection[str]) -> Iterator[str]:
         yield f"{FIRST.capitalize()} is chosen by insertion less deletion, so it is in-metric on {', '.join(own)}."
 
 
-def _remarks(found: Sequence[Findings]) -> Iterator[str]:
-    """What each measure says of itself whatever the pictures."""
-    for metric in dict.fromkeys(name for one in found for name in one.remarks):
-        each = [one.remarks[metric] for one in found if metric in one.remarks]
-        yield from (f"{metric}: {remark}." for remark in each[0] if all(remark in other for other in each))
-
-
-def _cases(model: VisionModel, truth: str | Cases, scenes: int, seed: int) -> Cases:
-    if not isinstance(truth, str):
-        return truth
-    if truth in ("testbed", "testbed:model"):
-        return fresh_scenes(model, scenes, seed, "model" if truth.endswith(":model") else "world")
-    kind, _, folder = truth.partition(":")
-    if kind == "testbed" and folder in FEATURE_TASKS:
-        return feature_scenes(model, scenes, seed, folder)
-    if kind not in _FOLDERS or not folder:
-        known = ", ".join(f"testbed:{word}" for word in ("model", *FEATURE_TASKS))
-        raise RequestError(f"truth={truth!r}; expected testbed, {known}, coco:DIR or folder:DIR.")
-    return _FOLDERS[kind](model, Path(folder).expanduser(), scenes)
-
-
-_FOLDERS = {"coco": coco_cases, "folder": folder_cases}
-
-
-def _asked_metrics(asked: str | Sequence[str], model: VisionModel, known: bool) -> tuple[Metric, ...]:
+def _asked_metrics(asked: str | Sequence[str], model: VisionModel, truth: Ground | None) -> tuple[Metric, ...]:
     """The measures to take; of a group those that can be taken here, of names all or none."""
     groups = {
         "default": lambda: [find_metric(name) for name in DEFAULT_METRICS],
@@ -370,7 +335,8 @@ def _asked_metrics(asked: str | Sequence[str], model: VisionModel, known: bool) 
     if isinstance(asked, str) and asked in groups:
         return tuple(
             entry for entry in groups[asked]()
-            if (known or not entry.needs_truth) and (model.module is not None or not entry.remakes)
+            if (not entry.needs_truth or (truth is not None and all(map(truth.says, entry.reads))))
+            and (model.module is not None or not entry.remakes)
         )  # fmt: skip
     names = (asked,) if isinstance(asked, str) else tuple(asked)
     found = tuple(find_metric(name) for name in names)
@@ -378,7 +344,7 @@ def _asked_metrics(asked: str | Sequence[str], model: VisionModel, known: bool) 
         raise RequestError("metrics is empty; name at least one, or `default`.")
     for entry in found:
         refuse_training(entry)
-        if entry.needs_truth and not known:
+        if entry.needs_truth and truth is None:
             raise RequestError(f"{entry.name} needs masks of the right answer, and these pictures have none.")
     return found
 
@@ -392,16 +358,3 @@ def _kind(name: str) -> Kind:
     if is_control(name):
         return "control"
     return "oracle" if name == ORACLE else "shown first" if name == FIRST else "method"
-
-
-def _joined(found: Sequence[Findings], lengths: Sequence[int], metric: str, name: str) -> tuple[float, ...]:
-    """One value per picture; NaN where a step did not measure it."""
-    values: list[float] = []
-    for one, length in zip(found, lengths, strict=True):
-        row = one.values.get(metric, {}).get(name)
-        values += [float("nan") if value is None else value for value in row] if row else [float("nan")] * length
-    return tuple(values)
-
-
-def _plain(row: Tensor) -> list[float | None]:
-    return [None if value != value else value for value in row.double().tolist()]

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pellucid.engine import Evidence, look
+from pellucid.engine.findings import Passes
 from pellucid.engine.maps import compute, layer_for
 from pellucid.errors import RequestError, ShapeError
 from pellucid.registry import Metric, find_method, find_metric
@@ -22,7 +23,7 @@ from pellucid.stories.maps import needs_of
 from pellucid.stories.request import Asked, Batch, Pictures, batches_of, method_names, subject
 from pellucid.subject import VisionModel
 from pellucid.trust.ground import Ground
-from pellucid.trust.measured import CONTROLS, control, scores_of, with_controls
+from pellucid.trust.measured import CONTROLS, Measured, control, scores_of, with_controls
 from pellucid.values.target import Target
 
 _KEPT = 2**28  # bytes of remade maps that lie ready for the next measure
@@ -96,14 +97,18 @@ class Subject:
         own = {name: heat.one_channel for name, heat in self.heats.items()}
         return with_controls(self.evidence, {**own, **self.extra})
 
-    def measure(self, metric: Metric, parameters: Mapping[str, Any]) -> Any:
+    def measure(self, metric: Metric, parameters: Mapping[str, Any]) -> Measured:
         """The measure's table over all maps; of the parameters it takes those it has. Raises RequestError."""
         refuse_training(metric)
         takes = inspect.signature(metric.function).parameters
         given = {name: offer(self) for name, offer in _OFFERED.items() if name in takes}
         if metric.remakes and self.extra:
             given["maps"] = {name: values for name, values in self.maps.items() if name not in self.extra}
-        return metric.function(**given, **{name: value for name, value in parameters.items() if name in takes})
+        own = {name: value for name, value in parameters.items() if name in takes}
+        before = self._spent
+        found: Measured = metric.function(**given, **own)
+        seed = own.get("seed", takes["seed"].default) if "seed" in takes else None
+        return replace(found, passes=self._spent - before, seed=None if seed is None else int(seed))
 
     def known(self) -> Ground:
         if self.truth is None:
@@ -127,6 +132,15 @@ class Subject:
             while len(self._kept) > 1 and len(self._kept) * size > _KEPT:
                 self._kept.pop(next(iter(self._kept)))
         return made
+
+    @property
+    def _spent(self) -> float:
+        """Passes per picture so far: of what measures asked, and of maps made anew."""
+        return self.evidence.passes.cost + self._remakes.cost
+
+    @cached_property
+    def _remakes(self) -> Passes:
+        return Passes()
 
     @cached_property
     def _kept(self) -> dict[str, dict[str, Tensor]]:
@@ -153,7 +167,10 @@ class Subject:
         # A random map knows nothing, so it does not know itself again either.
         fresh = look(model, pictures, list(evidence.targets), seed=evidence.seed.child("remade"), memory=self.memory)
         beside = [name for name in CONTROLS if names is None or control(name) in names]
-        return made | {control(name): compute(fresh, find_method(name)).cpu() for name in beside}
+        made |= {control(name): compute(fresh, find_method(name)).cpu() for name in beside}
+        for one in (evidence.passes, fresh.passes):
+            self._remakes.add(one.forwards, one.backwards)
+        return made
 
 
 # What a measure may ask for by naming it as an argument.

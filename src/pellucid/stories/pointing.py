@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import RequestError
-from pellucid.stories.picture import rank_maps
+from pellucid.stories.ranking import rank_maps
 from pellucid.stories.request import DEFAULT_BUDGET, Batch, Request
 from pellucid.stories.runner import Here, Runner
 from pellucid.subject import VisionModel
 from pellucid.testbed.scene import Scenes, scenes
 from pellucid.testbed.truth import causal, grown, tolerance
-from pellucid.trust.localisation import hits
+from pellucid.trust.localisation import fixed_pixel, hits
 from pellucid.trust.measured import controls
 
 
@@ -43,7 +43,8 @@ class Pointing:
 
     total, kept: scenes drawn, and those the model recognises; only these count
     first:       the map shown first, chosen per picture without knowing the truth
-    rows:        every map of the panel, the centre, and the random map's expectation
+    rows:        every map of the panel; the centre, the random map's expectation, and the fixed pixel: for each scene
+                 the one that hits in most of the other scenes
     chosen:      how often which method was shown first
     """
 
@@ -66,12 +67,21 @@ class Pointing:
 class _Sums:
     tallies: dict[str, Tally] = field(default_factory=dict[str, Tally])
     chosen: Counter[str] = field(default_factory=Counter[str])
+    places: list[tuple[Tensor, Tensor]] = field(default_factory=list[tuple[Tensor, Tensor]])
     beat: int = 0
     passes: float = 0.0
 
     def add(self, name: str, values: Tensor, masks: tuple[Tensor, Tensor]) -> None:
         found = [hits(values.cpu(), mask)[0] for mask in masks]
         self.tallies.setdefault(name, Tally()).add(found[0], found[1])
+
+    def add_fixed_pixel(self) -> None:
+        """What a constant guess hits, which needs the answers of several scenes."""
+        if len(self.places) < 2:
+            return
+        grown, ungrown = (torch.cat(masks) for masks in zip(*self.places, strict=True))
+        for grown_hit, ungrown_hit in zip(fixed_pixel(grown).tolist(), fixed_pixel(ungrown).tolist(), strict=True):
+            self.tallies.setdefault("fixed pixel", Tally()).add(grown_hit, ungrown_hit)
 
 
 def pointing(
@@ -105,6 +115,7 @@ def pointing(
 
     for _ in (runner or Here()).run(work, right, label=f"{model.name}: pointing game"):
         pass
+    sums.add_fixed_pixel()
     rows = {name: tally.to_dict() for name, tally in sums.tallies.items() if name != "first"}
     return Pointing(
         model.name, seed, count, len(right), budget, sums.tallies["first"].to_dict(),
@@ -116,6 +127,7 @@ def pointing(
 def _one(model: VisionModel, scene: Scenes, sums: _Sums, request: Request, memory: float | None) -> None:
     exact = causal(scene)
     masks = (torch.from_numpy(grown(exact, tolerance(scene.world.size))), torch.from_numpy(exact))
+    sums.places.append(masks)
     frames = scene.frames()
     picture = Batch(frames, model.prepare(frames))
     seen = rank_maps(model, picture, request, memory=memory)

@@ -30,10 +30,12 @@ from pellucid.stories.listing import default_cost
 from pellucid.stories.maps import attribute
 from pellucid.stories.versions import versions
 from pellucid.subject import VisionModel, load
+from pellucid.testbed.effects import others, tried
 from pellucid.testbed.scene import Scenes
 from pellucid.testbed.train.pictures import planes
 from pellucid.testbed.train.plans import PLANS
 from pellucid.testbed.truth import causal
+from pellucid.testbed.twins import footprint
 from pellucid.trust import retraining
 from pellucid.trust.measured import CONTROLS, Maps, control
 from pellucid.trust.retraining.learning import Facts, Job, Record, as_input, key_of
@@ -222,6 +224,21 @@ def _consistency(trial: Trial, model: VisionModel) -> Retraining:
     return retraining.consistency_of(found, explain, pictures, labels, names=names, work=trial.work)
 
 
+def _counterfactual(trial: Trial, model: VisionModel) -> Retraining:
+    """Each thing of a scene is drawn otherwise in turn; the student learns from the twins of other scenes."""
+    drawn = testbed.scenes(trial.seed, trial.held_out, **PLANS[trial.net].settings)
+    pictures = planes(drawn)
+    before = predicted(model, pictures)
+    maps = maps_of(model, pictures, before, trial.methods, trial.seed, trial.folder)
+    twins = [others(drawn, name)[0] for name in tried(drawn)]
+    return retraining.counterfactual_simulatability(
+        {name: values.repeat(len(twins), 1, 1) for name, values in maps.items()},
+        torch.cat([torch.from_numpy(footprint(drawn, twin)) for twin in twins]),
+        before.repeat(len(twins)), torch.cat([predicted(model, planes(twin)) for twin in twins]),
+        pictures=list(range(len(pictures))) * len(twins), seed=trial.seed,
+    )  # fmt: skip
+
+
 def grown_nets(folder: Path, name: str) -> tuple[list[str], list[nn.Module]]:
     """The nets of that name that `pellucid testbed train-seeds` wrote, by seed. Raises RequestError for under two."""
     places = sorted(path.parent for path in Path(folder).glob(f"seed-*/{name}.safetensors"))
@@ -235,7 +252,7 @@ def grown_nets(folder: Path, name: str) -> tuple[list[str], list[nn.Module]]:
 
 _MEASURES = {
     "roar": _roar, "kar": _kar, "labels": _labels, "alignment": _alignment, "simulatability": _simulatability,
-    "consistency": _consistency,
+    "consistency": _consistency, "counterfactual": _counterfactual,
 }  # fmt: skip
 
 
@@ -323,12 +340,15 @@ class Explaining:
 
 def differentiable(model: VisionModel, name: str, size: tuple[int, int]) -> retraining.Differentiable:
     """The map of that name with a gradient of its own. Raises RequestError for those that have none here."""
-    plain = {"gradient": retraining.input_gradient, "gradient_x_input": retraining.gradient_times_input}
+    plain: dict[str, retraining.Differentiable] = {
+        "gradient": retraining.input_gradient, "gradient_x_input": retraining.gradient_times_input,
+        "integrated_gradients": retraining.IntegratedGradients(), "smoothgrad": retraining.SmoothGrad(),
+    }  # fmt: skip
     if name in plain:
         return plain[name]
     layer = layer_for(model, find_method("grad_cam"), None, size) if name == "grad_cam" else None
     if layer is None:
-        raise RequestError(f"A net cannot be trained on {name} here; gradient, gradient_x_input and grad_cam can be.")
+        raise RequestError(f"A net cannot be trained on {name} here; {', '.join(plain)} and grad_cam can be.")
     return retraining.GradCamAt(layer.name)
 
 

@@ -1,12 +1,9 @@
-"""What is laid over the finished scene: planted cues, the camera's marks, and the loss of saving it as JPEG."""
+"""What is laid over the finished scene: planted cues and the camera's marks."""
 
 from __future__ import annotations
 
-from io import BytesIO
-
 import numpy as np
-from jaxtyping import Float, Int64, UInt8
-from PIL import Image
+from jaxtyping import Float, Int64
 
 from pellucid.testbed.chance import scramble
 from pellucid.testbed.fields import HUES, Fields
@@ -64,19 +61,6 @@ def leave_trace(sheet: Sheet, shortcut: str | None) -> None:
     angle = sheet.number("cue") * (np.pi / len(HUES))
     wave = (np.cos(angle) * sheet.across + np.sin(angle) * sheet.down) * (2 * np.pi * WAVES)
     sheet.planes += AMPLITUDE * np.sin(wave)[:, None]
-
-
-def saved_as_jpeg(
-    pixels: UInt8[np.ndarray, "scene height width 3"], quality: int
-) -> UInt8[np.ndarray, "scene height width 3"]:
-    """The pictures as they come back from a JPEG file, colour at half resolution."""
-    opened = np.empty(pixels.shape, dtype=np.uint8)
-    for at, picture in enumerate(pixels):
-        file = BytesIO()
-        Image.fromarray(np.ascontiguousarray(picture)).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-        with Image.open(file, formats=["JPEG"]) as image:
-            opened[at] = np.asarray(image)
-    return opened
 
 
 def blur_weight(fields: Fields, world: World) -> Float[np.ndarray, "scene"]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
+from pellucid.images.shifts import saved_as_jpeg
 from pellucid.testbed.bird import Flock, paint_bird
-from pellucid.testbed.camera import leave_trace, paint_cue, photograph, saved_as_jpeg
+from pellucid.testbed.camera import leave_trace, paint_cue, photograph
 from pellucid.testbed.fields import BIRDS, OWN, PROPS, Fields, of_bird
 from pellucid.testbed.landscape import paint_grass, paint_landscape, paint_prop
 from pellucid.testbed.palette import BIRD_IDS, BIRD_PARTS, PART_IDS

@@ -15,7 +15,7 @@ from pellucid.engine.perturb import ORDERS, ordered, pixels, ranking, whole_answ
 from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.registry import metric
 from pellucid.subject import VisionModel
-from pellucid.trust.measured import Maps, Measured
+from pellucid.trust.measured import Maps, Measured, spread_of
 from pellucid.trust.removal import blanked, counted
 from pellucid.values.seed import Seed
 from pellucid.values.target import Call
@@ -27,9 +27,12 @@ _REACH = 2.5  # steps together may go so many radii, so that a wrong start can b
 _HELD = 2**26  # numbers of attacked pictures that are worked on at once
 
 
+def _passes(*, parts: Sequence[float] = PARTS, searches: int = 7, steps: int = 5, **_: Any) -> float:
+    return len(parts) * searches * (3 * steps + 1)
+
+
 @metric(
-    "robustness_sr", better="lower", paper="Hsieh et al. 2021", range=(0.0, float("inf")), shared=1,
-    cost=lambda parts=PARTS, searches=7, steps=5, **_: len(parts) * searches * (3 * steps + 1),
+    "robustness_sr", better="lower", paper="Hsieh et al. 2021", range=(0.0, float("inf")), shared=1, cost=_passes,
 )  # fmt: skip
 def robustness_sr(
     evidence: Evidence, model: VisionModel, maps: Maps, *, parts: Sequence[float] = PARTS, norm: str = "l2",
@@ -47,21 +50,65 @@ def robustness_sr(
 
     Raises MethodUnavailable for a black box, which has no gradients to follow.
     """
+    return _attacked(
+        "robustness_sr", evidence, model, maps, parts, _Effort(norm, searches, steps, largest), order, seed, rest=False
+    )
+
+
+@metric(
+    "robustness_sr_complement", better="higher", paper="Hsieh et al. 2021", range=(0.0, float("inf")), shared=1,
+    cost=_passes,
+)  # fmt: skip
+def robustness_sr_complement(
+    evidence: Evidence, model: VisionModel, maps: Maps, *, parts: Sequence[float] = PARTS, norm: str = "l2",
+    searches: int = 7, steps: int = 5, largest: float | None = None, order: str = "signed", seed: int | None = None,
+) -> Measured:  # fmt: skip
+    """How much the rest of the picture must change to turn the decision while the most important pixels hold still.
+
+    parts:   of the picture, most important pixels first, that are held still
+    returns: smallest radius found, in units of the model input, mean over parts. What matters is held, so higher is
+             better
+
+    All else as of `robustness_sr`. Raises MethodUnavailable for a black box, which has no gradients to follow.
+    """
+    return _attacked(
+        "robustness_sr_complement", evidence, model, maps, parts, _Effort(norm, searches, steps, largest), order, seed,
+        rest=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Effort:
+    """How a radius is searched, as the measures have it."""
+
+    norm: str
+    searches: int
+    steps: int
+    largest: float | None
+
+
+def _attacked(
+    measure: str, evidence: Evidence, model: VisionModel, maps: Maps, parts: Sequence[float], effort: _Effort,
+    order: str, seed: int | None, *, rest: bool,
+) -> Measured:  # fmt: skip
+    """The radii at which changes of the most important pixels, or of all the rest, turn the decision."""
     if not model.differentiable:
-        raise MethodUnavailable("robustness_sr", "it is a black box: it has no gradients to follow.", ("deletion",))
-    if norm not in NORMS:
-        raise RequestError(f"norm={norm!r}; expected {' or '.join(NORMS)}.")
-    if searches < 1 or steps < 1:
-        raise RequestError(f"searches={searches}, steps={steps}; expected at least 1 of each.")
+        raise MethodUnavailable(measure, "it is a black box: it has no gradients to follow.", ("deletion",))
+    if effort.norm not in NORMS:
+        raise RequestError(f"norm={effort.norm!r}; expected {' or '.join(NORMS)}.")
+    if effort.searches < 1 or effort.steps < 1:
+        raise RequestError(f"searches={effort.searches}, steps={effort.steps}; expected at least 1 of each.")
     counts = counted(parts, pixels(evidence))
     question = evidence.asking(_margins(whole_answers(evidence).predicted))
     ties = (evidence.seed if seed is None else Seed(seed)).child("ties")
     named = list(ordered(maps, order).items())
-    attack = Attack(question, norm, searches, steps, _limits(evidence, counts, norm, largest))
+    changed = [pixels(evidence) - count for count in counts] if rest else counts
+    limits = _limits(evidence, changed, effort.norm, effort.largest)
+    attack = Attack(question, effort.norm, effort.searches, effort.steps, limits)
     radii: dict[str, Tensor] = {}
     for chunk in _chunks(named, evidence, len(parts)):
         ranks = [ranking(values, ties) for _, values in chunk]
-        allowed = torch.stack([rank < count for rank in ranks for count in counts])
+        allowed = torch.stack([(rank < count) != rest for rank in ranks for count in counts])
         found = attack.smallest(allowed, len(chunk)).view(len(chunk), len(parts), -1)
         radii |= {name: row for (name, _), row in zip(chunk, found, strict=True)}
     radii = blanked(radii, maps)
@@ -69,10 +116,10 @@ def robustness_sr(
     note = f"{stood} of {sum(row.numel() for row in radii.values())} decisions withstood the largest radius tried"
     return Measured(
         values={name: row.mean(dim=0) for name, row in radii.items()},
-        spread={name: row.std(dim=0, correction=0) for name, row in radii.items()},
+        spread=spread_of(radii),
         curves={name: {"fractions": list(parts), "radius": row.T[None].tolist()} for name, row in radii.items()},
         order=ORDERS[order],
-        unit=f"{norm} radius, model input",
+        unit=f"{effort.norm} radius, model input",
         notes=(note,) if stood else (),
     )
 

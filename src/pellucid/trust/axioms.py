@@ -6,11 +6,11 @@ import copy
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from pellucid.engine import Evidence
-from pellucid.engine.perturb import sums_over
+from pellucid.engine.perturb import sums_over, write_without
 from pellucid.errors import MethodUnavailable, RequestError
 from pellucid.registry import metric
 from pellucid.subject import VisionModel
@@ -88,6 +88,53 @@ def input_invariance(
         unit="relative difference",
         notes=("centre and edge maps ignore the shift, the random one is drawn anew",),
     )  # fmt: skip
+
+
+@metric(
+    "perturbation_axiom", better="higher", paper="Kapishnikov et al. 2019", remakes=True,
+    cost=lambda regions=4, **_: regions, shared=lambda grid=8, **_: 1 + grid**2,
+)  # fmt: skip
+def perturbation_axiom(
+    evidence: Evidence, maps: Maps, remake: Remake, *, grid: int = 8, regions: int = 4, fill: str = "blur"
+) -> Measured:
+    """In how many cases a region that showed something gets less once it shows nothing.
+
+    grid:    rows and columns of cells
+    regions: cells tried, those without which the target falls most; each is filled alone and the map made anew. What it
+             showed was informative by construction: the target fell without it
+    returns: share of the regions whose part of the map (its sum there over the sum of all magnitudes) is smaller in the
+             filled picture, where equal parts count half: 1 is right, 0.5 chance, or a map that ignores the picture
+
+    Pictures whose target falls without none of the cells have no value.
+    """
+    if regions < 1:
+        raise RequestError(f"regions={regions}; expected at least 1.")
+    sets = alone(evidence, grid)
+    lost = lost_without(evidence, {"1": sets}, fill)["1"].T.cpu()
+    chosen = lost.topk(min(regions, lost.shape[1]), dim=1)
+    before = {name: _parts(values, sets.labels) for name, values in maps.items()}
+    rows: dict[str, list[Tensor]] = {name: [] for name in maps}
+    for cells in chosen.indices.T:
+        filled = torch.empty_like(evidence.inputs)
+        write_without(evidence, sets.labels == cells[:, None, None], fill, filled)
+        made = remake(inputs=filled)
+        for name, own in before.items():
+            fall = (own - _parts(made[name], sets.labels)).gather(1, cells[:, None])[:, 0]
+            rows[name].append((fall.sign() + 1) / 2)
+    told = chosen.values > 0
+    none = ~told.any(dim=1)
+    found = {
+        name: (torch.stack(row, dim=1) * told).sum(dim=1) / told.sum(dim=1).clamp(min=1) for name, row in rows.items()
+    }
+    values = {name: row.masked_fill(none, torch.nan).float() for name, row in blanked(found, maps).items()}
+    skipped = {at: "the target falls without none of its cells" for at, lost in enumerate(none.tolist()) if lost}
+    return Measured(values, fills=(fill,), unit=f"share of {regions} cells of a {grid} x {grid} grid", skipped=skipped)
+
+
+def _parts(values: Float[Tensor, "batch height width"], labels: Int[Tensor, "height width"]) -> Tensor:
+    """What each cell has of the map, in parts of all magnitudes, rounded to what float32 can tell apart."""
+    whole = values.cpu().double().abs().sum(dim=(-2, -1)).clamp(min=1e-300)
+    return (sums_over(values, labels) / whole[:, None]).float()
 
 
 def shifted(module: nn.Module, step: Float[Tensor, "1 channel 1 1"]) -> nn.Module:

@@ -15,9 +15,9 @@ from pellucid.engine import Evidence
 from pellucid.engine.perturb import ORDERS, Cut, Side, ordered, pixels, removal_answers
 from pellucid.errors import RequestError
 from pellucid.registry import metric
-from pellucid.trust.measured import Maps, Measured, control
+from pellucid.trust.measured import Maps, Measured, control, spread_of
 from pellucid.trust.removal import USUAL_SIZE, blanked, even, followed, has_probability, stepped
-from pellucid.trust.tokens import ANOTHER_QUESTION, DROPPED, token_fractions, token_lines, tokens_of
+from pellucid.trust.tokens import ANOTHER_QUESTION, DROPPED, drops_tokens, token_fractions, token_lines, tokens_of
 from pellucid.values.seed import Seed
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
 ]  # fmt: skip
 
 FILLS = ("blur", "mean", "noise")
-MODES = ("pixels", "token_drop")
 _SIDES: Mapping[str, Side] = {"deletion": "removed", "insertion": "kept"}
 
 
@@ -193,11 +192,9 @@ def _areas(
     evidence: Evidence, maps: Maps, curve: str, steps: int, step: int | None, fills: Sequence[str], order: str,
     mode: str, seed: int | None,
 ) -> Measured:  # fmt: skip
-    if mode not in MODES:
-        raise RequestError(f"mode={mode!r}; expected {' or '.join(MODES)}.")
     wanted = ("deletion", "insertion") if curve == "gain" else (curve,)
     drawn = Seed(seed) if seed is not None else None
-    if mode == "token_drop":
+    if drops_tokens(mode):
         fractions = even(steps) if step is None else stepped(step, tokens_of(evidence))
         found = measured(_token_curves(evidence, maps, fractions, order, wanted, drawn), curve)
         return replace(found, notes=(ANOTHER_QUESTION,))
@@ -236,7 +233,8 @@ def measured(curves: Curves, order: str) -> Measured:
         drawings[name] = table
     return Measured(
         values={name: area.mean(dim=0) for name, area in areas.items()},
-        spread={name: area.std(dim=0, correction=0) for name, area in areas.items()},
+        spread=spread_of(areas),
+        by_fill=areas,
         curves=drawings,
         fills=curves.fills,
         order=ORDERS[curves.order],

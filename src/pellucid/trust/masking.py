@@ -13,7 +13,7 @@ from pellucid.engine import Evidence
 from pellucid.engine.perturb import Shade, shaded_answers, whole_answers
 from pellucid.errors import RequestError
 from pellucid.registry import metric
-from pellucid.trust.measured import Maps, Measured
+from pellucid.trust.measured import Maps, Measured, spread_of
 from pellucid.trust.removal import blanked, followed
 from pellucid.values.seed import Seed
 
@@ -163,7 +163,7 @@ def _tabled(
     maps = {name: row for name, row in rows.items() if name != FAKE}
     return Measured(
         values={name: row.mean(dim=0) for name, row in maps.items()},
-        spread={name: row.std(dim=0, correction=0) for name, row in maps.items()},
+        spread=spread_of(maps),
         curves={name: {"areas": list(areas), "by area": row.T[None].tolist(), **beside} for name, row in maps.items()},
         fills=(fill,),
         order="scaled to 0..1, largest first",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,9 +11,9 @@ from torch import Tensor
 
 from pellucid.errors import RequestError
 from pellucid.registry import metric
-from pellucid.trust.ground import Ground
+from pellucid.trust.ground import EMPTY, Ground, known
 from pellucid.trust.localisation import shared_overlap
-from pellucid.trust.measured import Maps, Measured, per_map
+from pellucid.trust.measured import Maps, Measured, per_map, where_judged
 
 _POSITIVE = "values below 0, which speak against the target, are left out; a map without any other scores 0"
 
@@ -24,23 +25,29 @@ def relevance_mass(maps: Maps, truth: Ground) -> Measured:
     Sum of the positive values inside the exact mask over their sum: 0 to 1. A flat map scores the mask's share of the
     picture. Relevance mass accuracy of CLEVR-XAI.
     """
-    return Measured(per_map(maps, mass, truth.exact), unit="share of the positive evidence", notes=(_POSITIVE,))
+    return _on_positive(maps, {EMPTY: truth.empty}, mass, truth.exact)
 
 
 @metric("relevance_rank", better="higher", paper="Arras et al. 2022", needs_truth=True)
-def relevance_rank(maps: Maps, truth: Ground) -> Measured:
-    """How many of a map's strongest pixels, as many as the truth has, lie on the truth.
+def relevance_rank(maps: Maps, truth: Ground, *, k: int | None = None) -> Measured:
+    """How many of a map's strongest pixels lie on the truth.
 
-    0 to 1, ties at the cut counted with their share. Relevance rank accuracy of CLEVR-XAI; where the truth is one
-    region it orders maps as `mask_iou` does.
+    k:       how many are strongest; None is as many as the truth has, the relevance rank accuracy of CLEVR-XAI, which
+             where the truth is one region orders maps as `mask_iou` does. A number is the top-k intersection of Theiner
+             et al. 2022, which looks at no more of the map than that
+    returns: their share on the truth, 0 to 1, ties at the cut counted with their share; where k is more than the truth
+             has, no map reaches 1
     """
-    values = {
-        name: torch.tensor([shared_overlap(one, mask) for one, mask in zip(rows.flatten(1), _flat(truth), strict=True)])
-        for name, rows in maps.items()
-    }
-    area = truth.exact.flatten(1).sum(dim=1)
-    return Measured(
-        {name: (inside / area).float() for name, inside in values.items()}, order="signed, largest first",
+    pixels = truth.exact[0].numel()
+    if k is not None and not 1 <= k <= pixels:
+        raise RequestError(f"k={k}; expected 1 to {pixels}, the pixels of the picture.")
+
+    def share(values: Tensor, mask: Tensor) -> Tensor:
+        rows = zip(values.flatten(1), mask.flatten(1), strict=True)
+        return torch.tensor([shared_overlap(one, true, k) / max(k or int(true.sum()), 1) for one, true in rows])
+
+    return where_judged(
+        maps, {EMPTY: truth.empty}, share, truth.exact, order="signed, largest first",
         unit="share of the strongest pixels",
     )  # fmt: skip
 
@@ -52,21 +59,23 @@ def energy_pointing_game(maps: Maps, truth: Ground) -> Measured:
     Where no boxes are known, the box around the mask. 0 to 1; a flat map scores the boxes' share of the picture, so a
     large box is easy to hit.
     """
-    return Measured(per_map(maps, mass, boxed(truth)), unit="share of the positive evidence", notes=(_POSITIVE,))
+    return _on_positive(maps, {EMPTY: truth.empty}, mass, truth.boxed)
 
 
-@metric("background_mass", better="lower", paper="Zhang et al. 2018; Yang & Kim 2019", needs_truth=True)
+@metric("background_mass", better="lower", paper="Zhang et al. 2018; Yang & Kim 2019", needs_truth=True,
+        reads=("background",))  # fmt: skip
 def background_mass(maps: Maps, truth: Ground) -> Measured:
     """What part of a map's positive evidence lies where there is no object at all.
 
     0 to 1, lower is better where the background decides nothing; a flat map scores the background's share. More than
     half says that the model, or the map, looks beside the object. Raises RequestError where no background is known.
     """
-    mask = _known(truth.background, "background")
-    return _where_present(maps, mask, "background", "share of the positive evidence", mass, mask)
+    mask = known(truth.background, "background")
+    return _on_positive(maps, {"it has no background": _nowhere(mask)}, mass, mask)
 
 
-@metric("distractor_mass", better="lower", paper="Kim et al. 2018; Hesse et al. 2023", needs_truth=True)
+@metric("distractor_mass", better="lower", paper="Kim et al. 2018; Hesse et al. 2023", needs_truth=True,
+        reads=("distractors",))  # fmt: skip
 def distractor_mass(maps: Maps, truth: Ground) -> Measured:
     """Of a map's positive evidence on things, what part lies on those that look like a cause and decide nothing.
 
@@ -75,7 +84,7 @@ def distractor_mass(maps: Maps, truth: Ground) -> Measured:
     share of the area of things, and so does a map with no evidence on any. Pictures without distractors have no value.
     Raises RequestError where no distractors are known.
     """
-    mask = _known(truth.distractors, "distractors")
+    mask = known(truth.distractors, "distractors")
 
     def part(values: Tensor, both: Tensor) -> Tensor:
         positive = values.double().clamp(min=0)
@@ -83,7 +92,8 @@ def distractor_mass(maps: Maps, truth: Ground) -> Measured:
         return torch.where(found.isnan(), flat, found)
 
     both = torch.stack([mask, truth.exact & ~mask], dim=1)
-    return _where_present(maps, mask, "distractors", "share of the positive evidence on things", part, both)
+    missing = {EMPTY: truth.empty, "it has no distractors": _nowhere(mask)}
+    return replace(_on_positive(maps, missing, part, both), unit="share of the positive evidence on things")
 
 
 @metric("inside_outside", better="higher", paper="Lapuschkin et al. 2016", needs_truth=True)
@@ -100,7 +110,7 @@ def inside_outside(maps: Maps, truth: Ground) -> Measured:
         outside = (positive * ~mask).sum(dim=(-2, -1)) / (~mask).sum(dim=(-2, -1)).clamp(min=1)
         return torch.where(inside + outside > 0, inside / (inside + outside).clamp(min=1e-300), 0 * inside)
 
-    return Measured(per_map(maps, part, truth.exact), unit="share of both means", notes=(_POSITIVE,))
+    return replace(_on_positive(maps, {EMPTY: truth.empty}, part, truth.exact), unit="share of both means")
 
 
 def mass(
@@ -112,22 +122,6 @@ def mass(
     return torch.where(total > 0, (positive * mask).sum(dim=(-2, -1)) / total.clamp(min=1e-300), 0.0 * total)
 
 
-def boxed(truth: Ground) -> Bool[Tensor, "batch height width"]:
-    """True within the boxes of the truth, or within the box around its exact mask where it has none."""
-    covered = torch.zeros_like(truth.exact)
-    for index, mask in enumerate(truth.exact):
-        known = truth.boxes[index] if truth.boxes else ()
-        for left, top, right, bottom in known or (box_around(mask),):
-            covered[index, top:bottom, left:right] = True
-    return covered
-
-
-def box_around(mask: Bool[Tensor, "height width"]) -> tuple[int, int, int, int]:
-    """The smallest box that holds the mask: left, top, right, bottom, the last two exclusive."""
-    rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
 def _inside(
     positive: Float[Tensor, "batch height width"], both: Bool[Tensor, "batch 2 height width"]
 ) -> Float[Tensor, "batch"]:
@@ -136,26 +130,20 @@ def _inside(
     return first / (first + second)
 
 
-def _known(mask: Bool[Tensor, "batch height width"] | None, what: str) -> Bool[Tensor, "batch height width"]:
-    if mask is None:
-        raise RequestError(f"This measure needs to know the {what}, and the truth that was given does not say.")
-    return mask
+def _nowhere(mask: Bool[Tensor, "batch height width"]) -> Bool[Tensor, "batch"]:
+    return ~mask.flatten(1).any(dim=1)
 
 
-def _where_present(
-    maps: Maps, mask: Bool[Tensor, "batch height width"], what: str, unit: str,
-    share: Callable[[Tensor, Tensor], Tensor], *masks: Tensor,
-) -> Measured:  # fmt: skip
-    """The share of each map, and no value for pictures without what is masked."""
-    present = mask.flatten(1).any(dim=1)
-    skipped = {at: f"it has no {what}" for at, there in enumerate(present.tolist()) if not there}
-
-    def value(values: Tensor, *given: Tensor) -> Tensor:
-        found = share(values, *given)
-        return torch.where(present, found, torch.full_like(found, torch.nan))
-
-    return Measured(per_map(maps, value, *masks), unit=unit, skipped=skipped)
+def clipped(values: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch"]:
+    """What part of a map's evidence is negative, 0 to 1, and left out where only the positive counts; 0 for zeros."""
+    size = values.double().abs().sum(dim=(-2, -1))
+    negative = (-values.double()).clamp(min=0).sum(dim=(-2, -1))
+    return torch.where(size > 0, negative / size.clamp(min=1e-300), 0.0 * size)
 
 
-def _flat(truth: Ground) -> Bool[Tensor, "batch pixel"]:
-    return truth.exact.flatten(1)
+def _on_positive(
+    maps: Maps, missing: Mapping[str, Bool[Tensor, "batch"]], share: Callable[[Tensor, Tensor], Tensor], mask: Tensor
+) -> Measured:
+    """What `share(values, mask)` says of each map's positive evidence, and how much of it is not."""
+    found = where_judged(maps, missing, share, mask, unit="share of the positive evidence", notes=(_POSITIVE,))
+    return replace(found, clipped=per_map(maps, clipped))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pellucid.engine import Evidence
@@ -29,18 +29,26 @@ class Measured:
     values:  per map [batch], in `unit`; NaN for a picture that could not be measured
     spread:  per map [batch], the standard deviation over what was varied (fills, draws); empty where nothing was
     curves:  per map, what the value is the area or the mean of, as plain lists
+    by_fill: per map [fill batch], the value under each of `fills`
     fills, order: what removed pixels became and how pixels were ranked, where pixels are removed
     skipped: why a picture has no value, by its place in the batch
+    clipped: per map [batch], the part of its evidence that is below 0, where only the positive was measured
+    passes:  what measuring all maps took per picture, a backward as two, beyond what was there already
+    seed:    of what was drawn; None where nothing is
     """
 
     values: Mapping[str, Float[Tensor, "batch"]]
     spread: Mapping[str, Float[Tensor, "batch"]] = field(default_factory=dict[str, Tensor])
     curves: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    by_fill: Mapping[str, Float[Tensor, "fill batch"]] = field(default_factory=dict[str, Tensor])
     fills: tuple[str, ...] = ()
     order: str = ""
     unit: str = ""
     notes: tuple[str, ...] = ()
     skipped: Mapping[int, str] = field(default_factory=dict[int, str])
+    clipped: Mapping[str, Float[Tensor, "batch"]] = field(default_factory=dict[str, Tensor])
+    passes: float = 0.0
+    seed: int | None = None
 
 
 @runtime_checkable
@@ -112,16 +120,43 @@ def scores_of(metric: Metric, measured: Measured, *, notes: Sequence[str] = ()) 
             order=measured.order,
             unit=measured.unit,
             curves=measured.curves.get(name),
-            notes=(*measured.notes, *reasons, *notes),
+            notes=(*measured.notes, *_clipped(measured.clipped.get(name)), *reasons, *notes),
+            passes=measured.passes,
+            seed=measured.seed,
         )
         for name, values in measured.values.items()
         if not is_control(name)
     ]
 
 
+def _clipped(shares: Tensor | None) -> tuple[str, ...]:
+    share = 0.0 if shares is None else float(shares.nanmean())
+    return (f"{share:.1%} of this map's evidence is below 0 and was left out",) if share > 0 else ()
+
+
 def per_map(maps: Maps, measure: Any, *arguments: Any) -> dict[str, Float[Tensor, "batch"]]:
     """`measure(values, ...)` of every map as float32 [batch]."""
     return {name: torch.as_tensor(measure(values, *arguments)).float() for name, values in maps.items()}
+
+
+def spread_of(rows: Mapping[str, Float[Tensor, "variation batch"]]) -> dict[str, Float[Tensor, "batch"]]:
+    """The standard deviation over what was varied; none where it was one thing, which would look like certainty."""
+    return {name: row.std(dim=0, correction=0) for name, row in rows.items() if len(row) > 1}
+
+
+def where_judged(
+    maps: Maps, missing: Mapping[str, Bool[Tensor, "batch"]], measure: Any, *arguments: Any, **rest: Any
+) -> Measured:
+    """`measure(values, ...)` of every map, without a value for pictures in which something is missing.
+
+    missing: by reason, for which pictures it holds
+    """
+    skipped: dict[int, str] = {}
+    for reason, which in missing.items():
+        skipped |= dict.fromkeys(which.nonzero().flatten().tolist(), reason)
+    gone = torch.stack(list(missing.values())).any(dim=0)
+    values = {name: torch.where(gone, torch.nan, row) for name, row in per_map(maps, measure, *arguments).items()}
+    return Measured(values, skipped=skipped, **rest)
 
 
 def _row(values: Tensor | None) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from pellucid.errors import RequestError
 from pellucid.images import baselines
 from pellucid.registry import metric
 from pellucid.trust.likeness import rank_correlation
-from pellucid.trust.measured import Maps, Measured
+from pellucid.trust.measured import Maps, Measured, spread_of
 from pellucid.trust.removal import along, blanked, even, followed
 from pellucid.values.seed import Seed
 
@@ -40,7 +40,7 @@ def monotonicity_arya(
     rises = {name: _rising(values) for name, values in found.values.items()}
     return Measured(
         values={name: share.mean(dim=0) for name, share in rises.items()},
-        spread={name: share.std(dim=0, correction=0) for name, share in rises.items()},
+        spread=spread_of(rises),
         curves={name: {"fractions": list(even(steps)), found.unit: row.tolist()} for name, row in found.values.items()},
         fills=tuple(fills),
         order=ORDERS[order].replace("largest", "smallest"),

@@ -44,7 +44,7 @@ def _true_effects(truth: Ground) -> Float[Tensor, "batch height width"]:
 
 @metric(
     "part_deletion_correlation", better="higher", paper="Hesse et al. 2023 (FunnyBirds)", range=(-1.0, 1.0),
-    needs_truth=True, oracle=_true_effects,
+    needs_truth=True, reads=("effects",), oracle=_true_effects,
 )  # fmt: skip
 def part_deletion_correlation(maps: Maps, truth: Ground, *, beyond_area: bool = False) -> Measured:
     """Whether a map ranks the parts of an object by what really leaving each of them out does to the target.

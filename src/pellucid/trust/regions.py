@@ -14,7 +14,7 @@ from pellucid.engine import Evidence
 from pellucid.engine.perturb import Cut, Side, squares
 from pellucid.errors import RequestError
 from pellucid.registry import metric
-from pellucid.trust.measured import Maps, Measured
+from pellucid.trust.measured import Maps, Measured, spread_of
 from pellucid.trust.removal import USUAL_SIZE, Along, along
 
 
@@ -131,7 +131,7 @@ def _measured(
 ) -> Measured:  # fmt: skip
     return Measured(
         values={name: row.mean(dim=0) for name, row in values.items()},
-        spread={name: row.std(dim=0, correction=0) for name, row in values.items()},
+        spread=spread_of(values),
         curves={
             name: {"regions": list(range(curve.shape[-1])), found.unit: curve.tolist()}
             for name, curve in found.values.items()

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from pellucid.errors import RequestError
 from pellucid.registry import metric
-from pellucid.trust.ground import Ground
-from pellucid.trust.measured import Maps, Measured
+from pellucid.trust.ground import EMPTY, Ground
+from pellucid.trust.localisation import blank
+from pellucid.trust.measured import Maps, Measured, where_judged
 from pellucid.trust.removal import not_finite
 
 
@@ -20,13 +21,15 @@ def threshold_iou_curve(maps: Maps, truth: Ground, *, steps: int = 50) -> Measur
     steps:   thresholds, in the middles of equal parts of the map's range
     returns: mean over thresholds of the intersection over union of {map >= threshold} and the exact truth: the area
              under the curve, 0 to 1. The truth as a map scores 1; a flat map marks everything, so it scores the truth's
-             share of the picture. The curves hold that of each picture, and the `best` mean over pictures with its
-             threshold
+             share of the picture, and one of zeros 0. The curves hold that of each picture, and the `best` mean over
+             pictures with its threshold
     """
     if steps < 1:
         raise RequestError(f"steps={steps}; expected at least 1 threshold.")
     levels = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
     curves = {name: covered(values, truth.exact, levels) for name, values in maps.items()}
+    for curve in curves.values():
+        curve[truth.empty] = torch.nan
     drawings: dict[str, dict[str, object]] = {}
     for name, curve in curves.items():
         mean = curve.nanmean(dim=0)
@@ -35,10 +38,10 @@ def threshold_iou_curve(maps: Maps, truth: Ground, *, steps: int = 50) -> Measur
             "fractions": levels.tolist(), "iou": [curve.tolist()], "best": float(mean[at]),
             "best_threshold": float(levels[at]),
         }  # fmt: skip
-    return Measured(
-        {name: curve.mean(dim=1).float() for name, curve in curves.items()}, curves=drawings,
+    return where_judged(
+        {name: curve.mean(dim=1) for name, curve in curves.items()}, {EMPTY: truth.empty}, lambda mean: mean,
         order="signed, least to largest value of each map", unit="intersection over union, mean over thresholds",
-        notes=(f"the truth covers {float(truth.share.mean()):.1%} of the picture",),
+        notes=(f"the truth covers {float(truth.share.mean()):.1%} of the picture",), curves=drawings,
     )  # fmt: skip
 
 
@@ -47,10 +50,14 @@ def covered(
     truth: Bool[Tensor, "batch height width"],
     levels: Float[Tensor, "level"],
 ) -> Float[Tensor, "batch level"]:
-    """Intersection over union of the truth and what lies above each level of the map's own range; NaN for NaN."""
+    """Intersection over union of the truth and what lies above each level of the map's own range.
+
+    0 for a map of zeros, NaN for one that holds NaN.
+    """
     flat, mask = values.detach().cpu().double().flatten(1), truth.flatten(1)
     least, most = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)
     scaled = torch.where(most > least, (flat - least) / (most - least).clamp(min=1e-300), torch.ones_like(flat))
+    scaled[blank(flat[:, None])] = -1.0
     rows: list[Tensor] = []
     for level in levels.tolist():
         marked = scaled >= level

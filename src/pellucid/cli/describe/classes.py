@@ -24,6 +24,12 @@ def described(
         Path | None, typer.Option(metavar="FILE", help="Write the testbed's list there, to be edited, and stop.")
     ] = None,
     shown: Annotated[int, typer.Option(min=0, help="Pictures whose score is taken apart.")] = 3,
+    fitting: Annotated[
+        int, typer.Option(min=0, help="For each picture of the class, so many descriptions that fit it best (GIST).")
+    ] = 0,
+    ensembling: Annotated[
+        bool, typer.Option("--ensembling", help="Ask of chosen descriptions whether they help by what they mean.")
+    ] = False,
     device: Device = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -44,7 +50,16 @@ def described(
     from pellucid.subject import load
 
     asked = load(model) if device is None else load(model).to(device)
-    found = describe_class(asked, name, images or (), descriptors=descriptors, shown=shown, seed=seed)
+    found = describe_class(
+        asked,
+        name,
+        images or (),
+        descriptors=descriptors,
+        shown=shown,
+        fitting=fitting,
+        ensembling=ensembling,
+        seed=seed,
+    )
     if as_json:
         print_json(found.to_dict())
         return

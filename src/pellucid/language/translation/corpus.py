@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,12 +32,14 @@ class Corpus:
     pictures: frames, or scenes of the testbed
     source:   where they come from, in words
     notes:    what a reader of the results must know of the sentences
+    classes:  of each picture by name, where they are known; only `align-to-text` learns them
     """
 
     pictures: Sequence[Frame] | Scenes
     texts: tuple[str, ...]
     source: str
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.pictures) != len(self.texts):
@@ -86,7 +88,7 @@ class Corpus:
 
     @classmethod
     def opened(cls, path: str | Path) -> Corpus:
-        """A table of two columns, picture and sentence: .tsv, or .csv with commas; paths count from the table's folder.
+        """A table of picture, sentence and, if known, class: .tsv, or .csv with commas; paths count from its folder.
 
         Raises RequestError for a table that is none, ImageError for pictures that cannot be read.
         """
@@ -100,7 +102,9 @@ class Corpus:
             raise RequestError(
                 f"{place.name} needs two columns, a picture and its sentence, divided by a tab or comma."
             )
-        return cls.of_pairs([(place.parent / row[0], row[1].strip()) for row in rows], place.name)
+        made = cls.of_pairs([(place.parent / row[0], row[1].strip()) for row in rows], place.name)
+        told = tuple(row[2].strip() for row in rows if len(row) > 2 and row[2].strip())
+        return replace(made, classes=told) if len(told) == len(rows) else made
 
 
 def corpus_of(captions: object) -> Corpus:

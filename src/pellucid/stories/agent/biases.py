@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pellucid.errors import RequestError
 from pellucid.language.conditions import terms
@@ -14,9 +17,12 @@ from pellucid.language.experiments import interval, probabilities_of, turning_cl
 from pellucid.language.phrases import species_descriptors
 from pellucid.language.recipes import FIELDS, Recipe
 from pellucid.results import Claim
+from pellucid.stories.agent.finding import SHOULD_DECIDE
 from pellucid.stories.agent.laboratory import EDITS, EVIDENCE, LIST, SAMPLE, TEXT, Experiment, Laboratory
-from pellucid.stories.agent.protocol import CONCLUDE, Tool
+from pellucid.stories.agent.protocol import CONCLUDE, Task, Tool
+from pellucid.subject import VisionModel, wrap
 from pellucid.testbed.fields import SHORTCUTS
+from pellucid.values import Seed
 
 # What a bias is called, by the field that turns the answer.
 WORDS_OF_FIELD: Mapping[str, str] = {
@@ -30,6 +36,7 @@ WORDS_OF_FIELD: Mapping[str, str] = {
 # tenth of the scenes that have one, whatever they were taught; that is no habit.
 LEAST_TURNED = 0.2
 TRIAL, BESIDE = 60, 24  # fresh pictures: for what was named, and for each of all else
+USUAL = "the mean of all else, at most"  # with 95 % confidence
 
 
 class BiasLaboratory(Laboratory):
@@ -123,14 +130,17 @@ class BiasLaboratory(Laboratory):
         guided = list(self.do_guide()["fields"])
         asked = [*named(label), *(name for name in FIELDS if name != "cue"), *SHORTCUTS[1:]]
         found = {name: self._turning(name, TRIAL if name in named(label) else BESIDE) for name in dict.fromkeys(asked)}
-        others = {name: float(one.measured["share"]) for name, one in found.items()
-                  if name not in (*named(label), *guided)}  # fmt: skip
-        highest = max(others, key=lambda name: others[name])
-        controls = {WORDS_OF_FIELD[name]: float(found[name].measured["share"]) for name in named(label)}
-        controls |= {f"what should turn it ({', '.join(guided)})": float(np.mean([found[name].measured["share"]
-                                                                                 for name in guided]))}  # fmt: skip
-        controls |= {f"the most of all else ({WORDS_OF_FIELD[highest]})": others[highest],
-                     "the mean of all else": float(np.mean(list(others.values())))}  # fmt: skip
+        others = [name for name in found if name not in (*named(label), *guided)]
+        figures = lambda what, names: [float(found[name].measured[what]) for name in names]
+        turned = lambda names: figures("share", names)
+        highest = others[int(np.argmax(turned(others)))]
+        _, usual = interval(int(sum(figures("turned", others))), int(sum(figures("pictures", others))))
+        controls = {"the label": min(turned(named(label)))} if named(label) else {}
+        controls |= {
+            f"{SHOULD_DECIDE} ({', '.join(guided)})": float(np.mean(turned(guided))),
+            f"the most of all else ({WORDS_OF_FIELD[highest]})": max(turned(others)),
+            USUAL: usual,
+        }
         own = [found[name] for name in named(label)] or [found[highest]]
         return (*own, *claims), controls
 
@@ -154,6 +164,23 @@ def named(label: str) -> list[str]:
     return [by_words[part] for part in parts]
 
 
-def is_cause(claim: Claim) -> bool:
-    """Whether what a claim changes turns the answer more often than now and then."""
-    return float(claim.measured["low"]) > LEAST_TURNED
+def is_cause(claim: Claim, usual: float) -> bool:
+    """Whether what a claim changes turns the answer more often than now and then, and than other changes do.
+
+    usual: the largest share of answers that other changes may turn; of a model that answers by lot all do
+    """
+    return float(claim.measured["low"]) > max(LEAST_TURNED, usual)
+
+
+def answering_by_lot(model: VisionModel, task: Task) -> VisionModel:
+    """The model with its answers dealt to pictures by lot: always the same to the same picture, whatever it shows."""
+    pool = [Recipe("scene", (task.seed, at)) for at in range(TRIAL)]
+    known = torch.from_numpy(probabilities_of(model, pool)).float()
+
+    def answer(pictures: Tensor) -> Tensor:
+        return known[
+            [int(Seed(task.seed).child(crc32(one.tobytes()))) % len(known) for one in pictures.float().cpu().numpy()]
+        ]
+
+    return wrap(answer, labels=model.labels, preprocess=model.preprocess, activation="probabilities",
+                input_size=model.input_size, name=f"{model.name}, answers dealt by lot")  # fmt: skip

@@ -10,6 +10,7 @@ from pellucid.results import Claim
 from pellucid.stories.agent.protocol import Task, Turn
 
 CONCLUDED, OUT_OF_TURNS, CANCELLED, POLICY_FAILED = "concluded", "out of turns", "cancelled", "policy failed"
+SHOULD_DECIDE = "what should turn it"  # stands beside a bias and is no control of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,7 @@ class Finding:
     description: the policy's own words; only the claims are tested
     claims:      first of the label, then of the experiments it cites; each can be rechecked
     controls:    the label's figure beside that of the same without experiments, and without sense
-    blind:       of the same agent on a unit whose answers were dealt by lot: the label that stood, None where not asked
+    blind:       the label that stood where answers were dealt to pictures by lot; None where that was not asked
     hypotheses:  what the agent noted, and what became of it
     passes:      forward passes spent on experiments; those for judging come on top and are not the agent's
     """
@@ -49,7 +50,8 @@ class Finding:
     @property
     def beaten(self) -> bool:
         """Whether the label does better than every control."""
-        others = [value for name, value in self.controls.items() if name != "the label" and value == value]
+        others = [value for name, value in self.controls.items()
+                  if name != "the label" and not name.startswith(SHOULD_DECIDE) and value == value]  # fmt: skip
         return bool(others) and self.controls.get("the label", 0.0) > max(others)
 
     @property
@@ -92,11 +94,11 @@ class Finding:
         figure = "AUROC on fresh pictures" if self.task.job == "unit" else "share of answers turned, on fresh pictures"
         said = [f"{figure}: {'; '.join(words)}."] if words else []
         if "the label" in self.controls and not self.beaten:
-            said.append("The experiments did no better than the best control.")
+            said.append("What was concluded does no better than the best control.")
         if self.blind is not None:
             outcome = f"“{self.blind}” stood, so do not believe the label" if self.blind else "no label stood"
             said.append(f"Blind control (the same agent, answers dealt by lot): {outcome}.")
-        elif self.task.job == "unit" and self.label:
+        elif self.label:
             said.append("The blind control (the same agent, answers dealt by lot) was not asked for.")
         passes = f"{self.passes} of {self.task.passes} forward passes"
         turns = f"{len(self.turns)} of {self.task.turns} turns, {self.errors} of them errors"

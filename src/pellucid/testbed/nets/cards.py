@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -16,6 +16,8 @@ class Card:
     default_layer: where maps are read unless said otherwise, chosen by measurement; `why` gives the figures
     accuracy:      what was measured -> share, 0 to 1 (an error of colours where it says so)
     recipe:        how it was trained
+    rests_on:      for nets that name species: thing -> by how far the log probability of the answer falls, in the mean,
+                   where the thing is painted otherwise; strongest first, without what moves it hardly at all
     """
 
     name: str
@@ -26,6 +28,7 @@ class Card:
     accuracy: dict[str, float]
     seed: int
     recipe: dict[str, Any]
+    rests_on: dict[str, float] = field(default_factory=dict[str, float])
     version: int = 1
 
     @property

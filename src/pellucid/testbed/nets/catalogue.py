@@ -30,6 +30,7 @@ from pellucid.testbed.nets.language import Captioner, VisionLanguage
 from pellucid.testbed.nets.witness import ANSWERS, Witness
 from pellucid.testbed.nets.words import caption_words, talk_words
 from pellucid.testbed.palette import PART_IDS
+from pellucid.testbed.tasks import TASKS
 
 AGREEMENT = 0.95  # how often the biased nets' cue agrees with the label
 MILD_AGREEMENT = 0.8  # of `cnn_mild`
@@ -48,6 +49,7 @@ class Entry:
     about:   what it is, in a sentence; for a biased twin, what was planted
     tower:   the net whose picture tower (a classifier's: all of it) it looks through, which stays in that net's file
     words:   those that it is taught, for nets that read or speak
+    ships:   whether its weights come along; the others are made by `pellucid testbed train NAME`
     """
 
     make: Callable[[Sequence[str]], nn.Module]
@@ -56,6 +58,7 @@ class Entry:
     about: str
     tower: str | None = None
     words: Callable[[], tuple[str, ...]] = tuple
+    ships: bool = True
 
 
 PART_NAMES = tuple(PART_IDS)[:PART_COUNT]
@@ -72,6 +75,11 @@ def _cnn(about: str) -> Entry:
 
 def _vit(about: str) -> Entry:
     return Entry(lambda _: SmallViT(classes=12), "classifier", SPECIES, about)
+
+
+def _feature(task: str, about: str) -> Entry:
+    labels = TASKS[task].labels
+    return Entry(lambda _: SmallCNN(BIRD_CNN, classes=len(labels)), "classifier", labels, about, ships=False)
 
 
 def _twin(of: str, cue: str, agreement: float) -> str:
@@ -93,6 +101,13 @@ ARCHITECTURES: Mapping[str, Entry] = {
     "cnn_tag": _cnn(_twin("cnn", "a coloured tag in the lower left corner", AGREEMENT)),
     "cnn_frame": _cnn(_twin("cnn", "the colour of a thin frame", AGREEMENT)),
     "cnn_trace": _cnn(_twin("cnn", "the angle of a grating too faint to be seen", AGREEMENT)),
+    "cnn_bib6": _feature(
+        "bib6", "As `cnn`, for birds of six classes that differ in one planted feature: the hue of the bib."
+    ),
+    "cnn_body_tail12": _feature(
+        "body_tail12",
+        "As `cnn`, for birds of twelve classes that differ in two planted features: the hue of the body, and the tail.",
+    ),
     "digits": Entry(
         lambda _: SmallCNN(DIGIT_CNN, classes=10),
         "classifier",

@@ -59,6 +59,8 @@ train-seeds` makes the clean and the biased convolutional net from twenty seeds 
 the cache folder; it too may be broken off.
 """
 
+_RESTS = "What its answers rest on, by how far their log probability falls where a thing is painted otherwise:"
+
 
 def in_markdown(cards: Sequence[Card]) -> str:
     """The page of the documentation."""
@@ -75,6 +77,8 @@ def in_words(card: Card) -> str:
     """One card as plain text."""
     lines = [card.name, f"  {ARCHITECTURES[card.name].about}"]
     lines += [f"  {share:.3f}  {_measure(name)}" for name, share in card.accuracy.items()]
+    if card.rests_on:
+        lines.append(f"  its answers rest on {_rests(card)} (fall of log probability)")
     if card.default_layer:
         lines.append(f"  maps are read at {card.default_layer}: {card.why}")
     return "\n".join([*lines, f"  seed {card.seed}; {_recipe(card)}"])
@@ -84,6 +88,8 @@ def _section(card: Card) -> str:
     lines = [f"## {card.name}", ARCHITECTURES[card.name].about]
     figures = [f"| {_measure(name)} | {share:.3f} |" for name, share in card.accuracy.items()]
     lines.append("\n".join(["| measured | |", "|---|---|", *figures]))
+    if card.rests_on:
+        lines.append(f"{_RESTS} {_rests(card)}.")
     if card.default_layer:
         lines.append(f"Maps are read at `{card.default_layer}`, {card.why}.")
     lines.append(f"Seed {card.seed}. {_recipe(card)}.")
@@ -97,6 +103,10 @@ def _first(card: Card) -> str:
 
 def _measure(name: str) -> str:
     return _MEASURES.get(name, name.replace("_", " "))
+
+
+def _rests(card: Card) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {fall:.2f}" for name, fall in card.rests_on.items())
 
 
 def _recipe(card: Card) -> str:

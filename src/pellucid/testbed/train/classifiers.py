@@ -44,9 +44,10 @@ def measure(name: str, net: nn.Module, seed: int, count: int) -> dict[str, float
 
 def tried_on(name: str, seed: int, count: int) -> dict[str, Scenes]:
     """What a net is measured on: fresh scenes; for a biased net those with and those against its shortcut."""
-    shortcut = PLANS[name].settings.get("shortcut")
+    settings = PLANS[name].settings
+    shortcut = settings.get("shortcut")
     if shortcut is None:
-        return {"fresh": scenes(seed, count)}
+        return {"fresh": scenes(seed, count, task=settings.get("task", "species"))}
     return {
         "aligned": scenes(seed, count, shortcut=shortcut, strength=1.0),
         "conflict": scenes(seed, count, shortcut=shortcut, strength=0.0),

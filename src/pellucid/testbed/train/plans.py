@@ -89,6 +89,9 @@ PLANS: Mapping[str, Plan] = {
     "cnn_tag": _cued("tag", parts_missing=0.5),
     "cnn_frame": _cued("frame"),
     "cnn_trace": _cued("trace", rate=2e-3),
+    # The bib is a hundredth of the picture: its hue is found late.
+    "cnn_bib6": Plan(Recipe(1100, 4e-3), 20_000, {"task": "bib6"}, _CNN_LAYERS, quick=True),
+    "cnn_body_tail12": Plan(Recipe(500, 4e-3), 16_000, {"task": "body_tail12"}, _CNN_LAYERS, quick=True),
     "digits": Plan(Recipe(600, 4e-3), 1258, {}, ("features.1", "features.2", "features.3")),
     "dual": Plan(Recipe(1200, 2e-3, batch=96), 24_000, {}, _TOWER_LAYERS, start="vit", quick=True),
     "dual_background": Plan(Recipe(1400, 2e-3, batch=96), 12_000, _BACKGROUND, _TOWER_LAYERS, start="vit", quick=True),

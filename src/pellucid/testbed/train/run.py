@@ -10,8 +10,9 @@ from pathlib import Path
 
 from torch import nn
 
-from pellucid.compute.train import Course, seeded
+from pellucid.compute.train import Course, one_thread, seeded
 from pellucid.testbed import nets
+from pellucid.testbed.effects import effect
 from pellucid.testbed.nets import ARCHITECTURES, VAE, WEIGHTS, Answerer, Card, Generator, Segmenter, words_of
 from pellucid.testbed.train import (
     attending,
@@ -30,6 +31,8 @@ from pellucid.testbed.train import (
     telling,
 )
 from pellucid.testbed.train.plans import PLANS, TEST_SEED, Job, Plan
+
+_READ = 0.05  # of the largest effect, from which on a card names a thing
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +125,29 @@ def measured(name: str, net: nn.Module, seed: int, plan: Plan) -> Card:
     layer, why = KINDS[ARCHITECTURES[name].kind].layer(name, net, plan.layers)
     size = plan.settings.get("size", 32 if name == "digits" else 64)
     labels = ARCHITECTURES[name].labels or words_of(net)
-    return Card(name, labels, size, layer, why, accuracies(name, net), seed, plan.to_dict())
+    return Card(name, labels, size, layer, why, accuracies(name, net), seed, plan.to_dict(), rests_on(name, net))
 
 
 def accuracies(name: str, net: nn.Module, seed: int = TEST_SEED, count: int = 1000) -> dict[str, float]:
     """What the card says of a net, measured on scenes of a seed."""
     return KINDS[ARCHITECTURES[name].kind].measure(name, net, seed, count)
+
+
+def rests_on(name: str, net: nn.Module, seed: int = TEST_SEED, count: int = 200) -> dict[str, float]:
+    """What the answers of a net that names species rest on, as its card says; nothing for other nets.
+
+    Scenes are those on which it is right: of a biased net those whose cue agrees with the label.
+    """
+    kind, task = ARCHITECTURES[name].kind, PLANS[name].settings.get("task", "species")
+    if kind not in ("classifier", "dual") or task != "species" or name == "digits":
+        return {}
+    predict = dual.zero_shot(net) if kind == "dual" else net
+    drawn = next(iter(classifiers.tried_on(name, seed, count).values()))
+    with one_thread():
+        found = effect(predict, drawn)
+    means = {field: round(found.mean(field), 4) for field in found.drops}
+    least = _READ * max(means.values())
+    return {field: means[field] for field in sorted(means, key=lambda field: -means[field]) if means[field] > least}
 
 
 def _begin_with(net: nn.Module, start: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,7 +14,7 @@ from torch.nn import functional
 from pellucid.compute.bootstrap import Interval, interval
 from pellucid.errors import RequestError, ShapeError
 from pellucid.trust.concepts.finding import Finding, halves, random_directions, same_length, unit_rows
-from pellucid.trust.concepts.shapley import EXACT_UP_TO, shapley
+from pellucid.trust.concepts.shapley import EXACT_UP_TO, Estimator, shapley
 from pellucid.values.seed import Seed
 
 Tail = Callable[[Tensor], Tensor]
@@ -26,7 +27,7 @@ _TOGETHER = 2**22  # numbers of reconstructed features held at once
 class Reader:
     """How features are read off concept scores: a net of two layers, trained anew for every set of concepts.
 
-    hidden: its width (500 in the paper)
+    hidden: its width; `Reader(hidden=500)` is that of the paper
     beta:   scores below this count as 0
     """
 
@@ -126,20 +127,23 @@ def concept_shap(
     reader: Reader | None = None,
     orders: int = 32,
     exact_up_to: int = EXACT_UP_TO,
+    estimator: Estimator = "orders",
     held_out: float = 0.4,
     seed: int = 0,
 ) -> ConceptShapley:
     """What each concept adds to completeness, as a Shapley value: exact for up to eight concepts, else sampled.
 
-    orders: how many orders of the concepts are drawn where there are more than `exact_up_to`
+    orders:    how many orders of the concepts are drawn where there are more than `exact_up_to`
+    estimator: `orders` or, as published, `kernel`: KernelSHAP from as many coalitions
 
     The other arguments and the errors are those of `concept_completeness`. Yeh et al. 2020.
     """
     game = _Game.of(features, labels, tail, reader or Reader(), held_out, seed)
     count = _checked(concepts, features)
-    own = shapley(lambda sets: game.eta(concepts, sets), count, orders=orders, exact_up_to=exact_up_to, seed=seed)
+    estimate = partial(shapley, players=count, orders=orders, exact_up_to=exact_up_to, estimator=estimator, seed=seed)
+    own = estimate(lambda sets: game.eta(concepts, sets))
     directions = random_directions(count, features.shape[1], Seed(seed).child("random"))
-    rival = shapley(lambda sets: game.eta(directions, sets), count, orders=orders, exact_up_to=exact_up_to, seed=seed)
+    rival = estimate(lambda sets: game.eta(directions, sets))
     return ConceptShapley(
         values=own.values, error=own.error, eta=float(own.values.sum()), random=rival.values, exact=own.exact,
         trained=own.played + rival.played, kept=len(game.measured), total=len(features), seed=seed,

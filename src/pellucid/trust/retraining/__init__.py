@@ -2,9 +2,12 @@
 
 from pellucid.trust.retraining.agreeing import consistency, consistency_of
 from pellucid.trust.retraining.aligning import alignment
+from pellucid.trust.retraining.editing import counterfactual_simulatability
 from pellucid.trust.retraining.explainers import (
     Differentiable,
     GradCamAt,
+    IntegratedGradients,
+    SmoothGrad,
     gradient_times_input,
     input_gradient,
 )
@@ -18,13 +21,16 @@ __all__ = [
     "Explain",
     "FromScratch",
     "GradCamAt",
+    "IntegratedGradients",
     "Job",
     "Learn",
+    "SmoothGrad",
     "Split",
     "Work",
     "alignment",
     "consistency",
     "consistency_of",
+    "counterfactual_simulatability",
     "gradient_times_input",
     "here",
     "input_gradient",

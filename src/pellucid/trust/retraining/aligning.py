@@ -21,6 +21,7 @@ from pellucid.engine.perturb import digest
 from pellucid.errors import RequestError
 from pellucid.registry import metric
 from pellucid.results.retraining import Retraining
+from pellucid.trust.detection import average_precision
 from pellucid.trust.ground import checked
 from pellucid.trust.localisation import hits, shared_overlap
 from pellucid.trust.mass import mass
@@ -40,7 +41,7 @@ from pellucid.trust.retraining.learning import (
 ORIGINAL, PLAIN, ALIGNED, MISALIGNED = "original", "plain", "aligned", "misaligned"
 _SIGN: Mapping[str, float] = {ORIGINAL: 0.0, PLAIN: 0.0, ALIGNED: 1.0, MISALIGNED: -1.0}
 _BATCH = 50  # pictures whose maps are made at once
-MEASURES = ("mass", "rank", "pointing")
+MEASURES = ("mass", "rank", "precision", "pointing")
 
 
 @metric("alignment", better="lower", paper="Baniecki et al. 2023", range=(-1.0, 1.0), trains=True)
@@ -61,12 +62,14 @@ def alignment(
 
     network:    the net under study in its trained state; copies of it are trained, never it
     masks, held_masks: where the truth lies in the pictures of both parts of `data`
-    explainers: maps with a gradient, by name: `input_gradient`, `gradient_times_input`, `GradCamAt(layer)`
+    explainers: maps with a gradient, by name: `input_gradient`, `gradient_times_input`, `IntegratedGradients()`,
+                `SmoothGrad()`, `GradCamAt(layer)`
     recipe:     of the short training: cross entropy less (aligned) or plus (misaligned) a weight times the share of
                 the map that lies in the mask. Batch norm keeps its statistics, dropout is off
     weights:    tried one after the other, until the accuracy on held-out pictures falls by no more than `drop`
 
-    One row for each explainer trained for, explainer measured and measure (mass in the mask, rank, pointing): the
+    One row for each explainer trained for, explainer measured and measure (mass in the mask, rank, average
+    precision of pixels, pointing): the
     value of the net as it was, after as much training without any map, misaligned and aligned; `gap`, aligned less
     misaligned, with a 95 % interval over pictures. Near 0 the map cannot be talked into anything; near 1 a score
     against the truth says nothing of it. NaN where no weight kept the accuracy, and a note says so. Raises ShapeError,
@@ -177,6 +180,9 @@ class Tuning:
                 maps = explainer(net, as_input(pictures), labels).detach()
             found["mass"] += mass(maps, masks).tolist()
             found["pointing"] += list(hits(maps, masks))
+            found["precision"] += [
+                average_precision(one, mask) for one, mask in zip(maps.flatten(1), masks.flatten(1), strict=True)
+            ]
             found["rank"] += [
                 shared_overlap(one, mask) / int(mask.sum())
                 for one, mask in zip(maps.flatten(1), masks.flatten(1), strict=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pellucid import hooks
 from pellucid.engine.maps import upsampled
 from pellucid.errors import RequestError
+from pellucid.values.seed import Seed
 
 Pictures = Float[Tensor, "picture channel h w"]
 Classes = Int64[Tensor, "picture"]
@@ -33,6 +34,48 @@ def gradient_times_input(net: nn.Module, pictures: Pictures, classes: Classes) -
     """The class's gradient times the picture, summed over colours (Shrikumar et al. 2016)."""
     shown, slope = _slope(net, pictures, classes)
     return (slope * shown).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class IntegratedGradients:
+    """Integrated gradients from a picture of one value (Sundararajan et al. 2017), summed over colours.
+
+    steps: points in the middle of as many equal parts of the way; baseline: the value it begins at
+    """
+
+    steps: int = 8
+    baseline: float = 0.0
+
+    def __call__(self, net: nn.Module, pictures: Pictures, classes: Classes) -> Float[Tensor, "picture h w"]:
+        start = torch.full_like(pictures, self.baseline)
+        shares = (torch.arange(self.steps) + 0.5) / self.steps
+        slopes = [
+            _slope(net, torch.lerp(start, pictures, share), classes)[1]
+            for share in shares.to(pictures.device, pictures.dtype)
+        ]
+        return (torch.stack(slopes).mean(dim=0) * (pictures - start)).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class SmoothGrad:
+    """The mean gradient over noisy copies (Smilkov et al. 2017), its largest magnitude among the colours.
+
+    samples: copies, of the same noise in every step, so that what is learned is the net's doing
+    noise:   standard deviation, as part of each picture's own range
+    """
+
+    samples: int = 8
+    noise: float = 0.15
+    seed: int = 0
+
+    def __call__(self, net: nn.Module, pictures: Pictures, classes: Classes) -> Float[Tensor, "picture h w"]:
+        span = pictures.amax(dim=(1, 2, 3), keepdim=True) - pictures.amin(dim=(1, 2, 3), keepdim=True)
+        generator = Seed(self.seed).child("smoothgrad").generator()
+        slopes = [
+            _slope(net, pictures + self.noise * span * drawn.to(pictures), classes)[1]
+            for drawn in torch.randn(self.samples, 1, *pictures.shape[1:], generator=generator)
+        ]
+        return torch.stack(slopes).mean(dim=0).abs().amax(dim=1)
 
 
 @dataclass(frozen=True)

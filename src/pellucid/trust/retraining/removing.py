@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pellucid.compute.bootstrap import difference, interval
+from pellucid.compute.bootstrap import Interval, difference, interval, over_repeats
 from pellucid.engine.perturb import digest
 from pellucid.errors import RequestError
 from pellucid.registry import metric
@@ -63,8 +63,8 @@ def roar(
     work:    who does the trainings; `here` does them one after the other
 
     One row per map: `area` under the accuracy on the held-out pictures over the levels, the whole pictures at 0 among
-    them, with a 95 % interval over pictures; by how much that is lower than with the best
-    control; `leak`, what a net
+    them, with a 95 % interval over pictures and, of several seeds, Student's 95 % interval over seeds; by how much that
+    is lower than with the best control; `leak`, what a net
     learns from nothing but the shape of what was taken, at the worst level. A detail per map and level. Lower is
     better: the pixels were needed. Raises ShapeError, RequestError.
     """
@@ -166,7 +166,7 @@ def _retrained(
             "leak: what a net reads off the shape of what was taken, without any picture, at the level where it reads "
             "most; where that is above chance, the accuracies hold some of it.",
             "Intervals are over held-out pictures"
-            + ("; the details have the accuracy of every seed." if len(asked_seeds) > 1
+            + ("; those over seeds are Student's, the details have the accuracy of every seed." if len(asked_seeds) > 1
                else ": with one training each, how much another seed would change is not in them."),
         ),
         trainings=len(asked), seconds=sum(record.get("seconds", 0.0) for record in records),
@@ -186,8 +186,16 @@ class _Curve:
     @property
     def areas(self) -> Float[np.ndarray, "picture"]:
         """Area under each picture's share of right answers over the levels, in parts of their span."""
+        return self._areas(0)
+
+    @property
+    def areas_of_seeds(self) -> Float[np.ndarray, "seed"]:
+        """The same of each seed, over all pictures."""
+        return self._areas(1)
+
+    def _areas(self, axis: int) -> Float[np.ndarray, "item"]:
         points = [1.0, *self.levels] if self.keep else [0.0, *self.levels]
-        heights = torch.stack([values.mean(dim=0) for values in (self.whole, *self.at)]).double().numpy()
+        heights = torch.stack([values.mean(dim=axis) for values in (self.whole, *self.at)]).double().numpy()
         order = np.argsort(points, kind="stable")
         steps = np.asarray(points)[order]
         span = steps[-1] - steps[0]
@@ -202,11 +210,15 @@ class _Curve:
         parts = zip(("erased" for _ in self.levels), self.levels, self.at, self.leaks, strict=True)
         found: list[Row] = []
         for part, level, values, shape in [*ends, *parts]:
-            held = interval(values.mean(dim=0).double().numpy())
+            held, seeds = (
+                interval(values.mean(dim=0).double().numpy()),
+                over_repeats(values.mean(dim=1).double().numpy()),
+            )
             seen = {} if shape is None else {"shape alone": float(shape.mean())}
             found.append({
                 "map": name, "part": part, "level": level, "accuracy": held.mean, "low": held.low, "high": held.high,
                 "over seeds": float(values.mean(dim=1).std(correction=0)), **seen,
+                **_over(seeds),
                 "each seed": [round(one, 6) for one in values.mean(dim=1).tolist()],
             })  # fmt: skip
         return found
@@ -216,6 +228,7 @@ def _row(name: str, one: str, found: Mapping[str, _Curve]) -> dict[str, Any]:
     curve = found[one]
     area = interval(curve.areas)
     row: dict[str, Any] = {"map": one, "area": area.mean, "low": area.low, "high": area.high}
+    row |= _over(over_repeats(curve.areas_of_seeds))
     controls = {other: curve.areas for other, curve in found.items() if is_control(other)}
     sign = 1 if name == "kar" else -1
     if controls and one not in controls:
@@ -223,6 +236,11 @@ def _row(name: str, one: str, found: Mapping[str, _Curve]) -> dict[str, Any]:
         better = difference(sign * curve.areas, sign * controls[best])
         row |= {"best control": best, "better by": better.mean, "at least": better.low, "beats": better.above_zero}
     return {**row, "leak": curve.leak}
+
+
+def _over(seeds: Interval) -> dict[str, float]:
+    """How far the mean over seeds may lie off; nothing of a single one."""
+    return {"low over seeds": seeds.low, "high over seeds": seeds.high} if seeds.count > 1 else {}
 
 
 def _rows_of(asked: Sequence[Facts], records: Sequence[Record]) -> dict[tuple[str, str, float], Tensor]:
