@@ -64,9 +64,9 @@ def telling_table(result: Telling) -> RenderableType:
 def claiming_table(result: Claiming) -> RenderableType:
     """Which sentences about regions are true of scenes, by what they say, each share with its 95% interval."""
     table = _table_of_shares()
-    _add_shares(table, {"true, of all that assert something of a region": result.true})
+    _add_shares(table, {"verified sentences about regions that are true": result.true})
     _add_shares(table, {f"  {name}": share for name, share in result.asserted.items()})
-    _add_shares(table, {f"true, of “not {name}”": share for name, share in result.denied.items()})
+    _add_shares(table, {f"  not {name}": share for name, share in result.denied.items()})
     _add_shares(table, {"the answer is the species painted": result.named})
     lead = (
         f"What explanations of {result.scenes} fresh scenes (seed {result.seed}) say of regions, held against "

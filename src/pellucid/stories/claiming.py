@@ -18,10 +18,11 @@ from pellucid.results import Claim
 from pellucid.stories.picture import explain_one
 from pellucid.stories.request import Request, batches_of
 from pellucid.subject import VisionModel
-from pellucid.testbed.effects import Effects, effect
+from pellucid.testbed.effects import EFFECT_FIELDS, Effects, effect
 from pellucid.testbed.fields import SPECIES
 from pellucid.testbed.scene import Scenes, scenes
 from pellucid.testbed.truth import place_of
+from pellucid.testbed.twins import PROP_NAMES, another, twin
 
 REGIONAL = ("region_matters", "region_suffices", "separates")
 
@@ -31,7 +32,8 @@ class Claiming:
     """How the sentences of explanations of fresh scenes fared against the renderer.
 
     asserted: by predicate, the share that is true of those that say a region does something
-    denied:   the same of those that say that the region tested does not do it, so that nothing was found
+    denied:   the same of those that say that the region tested does not do it; `separates` is not among them, for "no
+              region was found" says nothing of the scene
     named:    share of answers that are the species painted
     """
 
@@ -44,8 +46,9 @@ class Claiming:
 
     @property
     def true(self) -> Interval:
-        """The share that is true of all that assert something of a region."""
-        counts = [(row.mean * row.count, row.count) for row in self.asserted.values() if row.count]
+        """The share that is true of all these sentences."""
+        rows = (*self.asserted.values(), *self.denied.values())
+        counts = [(row.mean * row.count, row.count) for row in rows if row.count]
         return wilson(sum(true for true, _ in counts), sum(count for _, count in counts))
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,7 +61,8 @@ def claiming(model: VisionModel, *, count: int = 300, seed: int = 3000) -> Claim
 
     What a region truly carries is the sum over all that can be painted otherwise: by how much the target falls when it
     is, times the share of it that lies in the region. A sentence is true where its region carries more than each of
-    the random regions it was tested beside: of the answer, or of the lead over the runner-up.
+    the random regions it was tested beside: of the answer, or of the lead over the runner-up. That a region alone is
+    not enough is true where the answer is lost once all is painted otherwise that does not lie in it by half.
 
     Raises RequestError for less than one scene, or a model that does not name the testbed's species.
     """
@@ -73,12 +77,15 @@ def claiming(model: VisionModel, *, count: int = 300, seed: int = 3000) -> Claim
         named.append(story.predictions[0].index == int(scene.labels[0]))
         for claim in story.claims.verified:
             kind = claim.predicate.removeprefix("not_")
-            if kind in REGIONAL:
+            if claim.predicate == "not_region_suffices":
+                verdicts[True][kind].append(lost_without_the_rest(model, scene, claim))
+            elif kind in REGIONAL and claim.predicate != "not_separates":
                 denies = kind != claim.predicate
                 verdicts[denies][kind].append(carries(model, scene, claim) != denies)
     asserted, denied = (
         {name: wilson(sum(rows), len(rows)) for name, rows in table.items()} for table in verdicts.values()
     )
+    del denied["separates"]
     return Claiming(model.name, count, seed, asserted, denied, wilson(sum(named), len(named)))
 
 
@@ -89,6 +96,18 @@ def carries(model: VisionModel, scene: Scenes, claim: Claim) -> bool:
     region = torch.from_numpy(np.asarray(claim.arguments["mask"], dtype=bool))
     beside = shifted(region, RANDOM_REGIONS, seed_of(claim))
     return carried(scene, found, region.numpy()) > max(carried(scene, found, other.numpy()) for other in beside)
+
+
+def lost_without_the_rest(model: VisionModel, scene: Scenes, claim: Claim) -> bool:
+    """Whether the claim's target keeps less than half of its probability with the region alone left as it is."""
+    target, region = claim.arguments["target"], np.asarray(claim.arguments["mask"], dtype=bool)
+    other = scene
+    for name in (name for name in EFFECT_FIELDS if name not in PROP_NAMES):
+        place = place_of(scene, name)[0]
+        if place.any() and 2 * (place & region).sum() < place.sum():
+            other = twin(other, **{name: another(other, name)})
+    before, after = (model.probabilities(model.predict(drawn.tensor()))[0, target.index] for drawn in (scene, other))
+    return bool(after < before / 2)
 
 
 def carried(scene: Scenes, found: Effects, region: Bool[np.ndarray, "height width"]) -> float:
